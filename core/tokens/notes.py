@@ -14,6 +14,11 @@ SYSTEM_MOVED_FIX = "In use write it there, too: many programs drop a system prom
 TOOLS_HIDDEN = "{n} row[|s] [offers|offer] tools that the model's chat template does not list, here as in use."
 TOOLS_HIDDEN_FIX = "Write them into the system prompt of the rows, and of each chat in use, to show them to the model."
 
+WORDS_HIDDEN = (
+    "{n} row[|s] [has|have] words before a call that the model's chat template does not write: they are not learned."
+)
+WORDS_HIDDEN_FIX = "In use the model calls without a word. Choose another model if it shall say something first."
+
 
 def notes_on(notes: Mapping[str, int], switch: str | None, templates: Sequence[str], data: Data) -> list[Finding]:
     """Warnings, the one on thinking first.
@@ -25,6 +30,7 @@ def notes_on(notes: Mapping[str, int], switch: str | None, templates: Sequence[s
         _thinking(notes.get("no_thoughts", 0), switch, data),
         _finding("system_moved", notes.get("system_moved", 0), SYSTEM_MOVED, SYSTEM_MOVED_FIX),
         _finding("tools_hidden", notes.get("tools_hidden", 0), TOOLS_HIDDEN, TOOLS_HIDDEN_FIX),
+        _finding("words_hidden", notes.get("words_hidden", 0), WORDS_HIDDEN, WORDS_HIDDEN_FIX),
         _templates(templates, data),
     ]
     return [finding for finding in found if finding]

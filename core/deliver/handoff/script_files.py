@@ -14,8 +14,8 @@ COPIED = ("architecture/targets.py", "architecture/model_class.py")
 ATTENTION = "training/varlen_attention.py"
 """The one that goes along with Unsloth's script."""
 RENDERS = (
-    "chats/template.py", "chats/messages.py", "chats/answers.py", "chats/cures.py", "chats/rows.py", "chats/images.py",
-    "rows/tokenized.py", "rows/render.py",
+    "chats/surroundings.py", "chats/template.py", "chats/messages.py", "chats/answers.py", "chats/cures.py",
+    "chats/rows.py", "chats/images.py", "rows/tokenized.py", "rows/render.py",
 )  # fmt: skip
 """The worker's files that make tokens of rows, each behind those that it imports."""
 RENDER_HEAD = '"""Makes token ids of rows, with labels that say which of them are trained."""\n'

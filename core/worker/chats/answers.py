@@ -6,24 +6,17 @@ what is learned is what the model must write from there, to the mark at which pr
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from fitune.core.worker.chats.messages import content_of, thoughts_of, without_thoughts
-from fitune.core.worker.chats.template import (
-    ANSWER,
-    ANSWERED,
-    NO_THOUGHTS,
-    OPEN_TAG,
-    THINKS,
-    ChatTemplate,
-    Message,
-    Surroundings,
-)
+from fitune.core.worker.chats.surroundings import ANSWER, ANSWERED, OPEN_TAG, Message, Surroundings
+from fitune.core.worker.chats.template import NO_THOUGHTS, THINKS, ChatTemplate
 
+JOIN = "Join messages that follow one another and have the same role into one."
 OTHER_MODEL = "Leave such rows out, or choose a model whose chat template shows them."
 THINK_TAGS = (
     "Put them into the content of the answer, between <think> and </think>, if the model shall learn to write them; "
@@ -76,6 +69,13 @@ def render_answer(chat: list[Message], turn: int, tools: Any, template: ChatTemp
     around = template.switched if no_thoughts else template.usual
     prompt = _prompt(asked, answer, tools, template, no_thoughts)
     refuse_hidden(asked, prompt, template.image_mark)
+    if (
+        asked
+        and asked[-1]["role"] == "assistant"
+        and template.asks
+        and prompt == template.text(asked, tools, no_thoughts)
+    ):
+        raise Refusal("its prompt behind an answer asks for no other one", JOIN)
     target = _target(asked, answer, prompt, tools, template, no_thoughts)
     _refuse_loss(answer, target, template)
     skipped = ""
@@ -107,6 +107,10 @@ def _target(
     opened = bool(around.closing) and prompt.endswith(around.opening)
     if text.startswith(prompt) and not (opened and _stays_open(text[len(prompt) :], around)):
         target = text[len(prompt) :]
+        if thoughts and (tag := OPEN_TAG.search(prompt)) and target.lstrip().startswith(f"</{tag[1]}>"):
+            return thoughts + _target(
+                asked, without_thoughts(answer), prompt, tools, template, no_thoughts
+            )  # Kimi K2.5
         empty = NO_THOUGHTS.match(target) if thoughts else None  # Kimi writes it before the thoughts in the content
         return target[empty.end() :] if empty else target
     # Either the prompt opens or closes thoughts that the history does not show, or the template writes a question
@@ -143,16 +147,24 @@ def refuse_hidden(asked: Sequence[Message], prompt: str, image_mark: str = "") -
 
 def _refuse_loss(answer: Message, target: str, template: ChatTemplate) -> None:
     """Raise Refusal if only a part of an answer is written: the model would learn to stop where a function is to be
-    called (Llama 3, Phi), or not to think. Words before a function call may be left out (Llama 3.1): the model is not
-    to write them in use either."""
+    called (Llama 3, Phi), or not to think. Words before a function call may be left out (Llama 3.1), which is told:
+    the model is not to write them in use either."""
     calls = [_function(call) for call in answer.get("tool_calls") or ()]
     ids = [str(call.get("id") or "") for call in answer.get("tool_calls") or ()]
     by_id = any(each and each in target for each in ids)
-    _refuse_absent(calls, target, NAME_IN_ID if by_id else OTHER_MODEL)
-    thoughts, content = thoughts_of(answer), "" if calls else content_of(answer)
-    for text, cure in ((thoughts, _cure_of_lost_thoughts(answer, template)), (content, OTHER_MODEL)):
-        words = [] if text.strip() in target else re.findall(r"\w+", text)
-        _refuse_absent(words if target else [], target, cure)
+    thoughts, content = (
+        re.findall(r"\w+", text) if target and text.strip() not in target else []
+        for text in (thoughts_of(answer), "" if calls else content_of(answer))
+    )
+    _refuse_absent(calls, target, lambda: NAME_IN_ID if by_id else OTHER_MODEL)
+    _refuse_absent(thoughts, target, lambda: _cure_of_lost_thoughts(answer, template))
+    _refuse_absent(content, target, lambda: OTHER_MODEL)
+
+
+def leaves_words_out(answer: Message, text: str) -> bool:
+    """True if the text of an answer that calls functions lacks words that stand before the call."""
+    said = content_of(answer).strip() if answer.get("tool_calls") else ""
+    return said not in text and any(word not in text for word in re.findall(r"\w+", said))
 
 
 def _cure_of_lost_thoughts(answer: Message, template: ChatTemplate) -> str:
@@ -171,10 +183,10 @@ def _option_that_thinks(answer: Message, template: ChatTemplate) -> str:
     return f"Set {option}: only then the template lets the model think, in use as well." if name else ""
 
 
-def _refuse_absent(parts: Sequence[str], target: str, cure: str) -> None:
+def _refuse_absent(parts: Sequence[str], target: str, cure: Callable[[], str]) -> None:
     missing = next((part for part in dict.fromkeys(parts) if part not in target), None)
     if missing is not None:
-        raise Refusal(f"it leaves out a part of an answer, such as {missing!r}", cure)
+        raise Refusal(f"it leaves out a part of an answer, such as {missing!r}", cure())
 
 
 def _function(call: Any) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 
 from jinja2.exceptions import SecurityError, TemplateError, TemplateSyntaxError, UndefinedError
 
-from fitune.core.worker.chats.answers import Refusal
-from fitune.core.worker.chats.template import REPAIR, ChatTemplate, Message, options_of
+from fitune.core.worker.chats.answers import JOIN, Refusal
+from fitune.core.worker.chats.surroundings import Message
+from fitune.core.worker.chats.template import REPAIR, ChatTemplate, options_of
 
 FOR_TOOLS = "It is made for chats with functions: list some in the rows, or choose another chat template or model."
 EXAMPLE_TOOL = {
@@ -66,7 +67,7 @@ def _asked_first(messages: list[Message]) -> list[Message]:
 
 
 CHANGES: tuple[tuple[Callable[[list[Message]], list[Message]], str], ...] = (
-    (_merged, "Join messages that follow one another and have the same role into one."),
+    (_merged, JOIN),
     (_system_first, "Put the system prompt at the beginning, one for the whole chat."),
     (_asked_first, "Begin the chat with a question."),
 )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from fitune.core.worker.chats.template import THOUGHTS, ChatTemplate, Message
+from fitune.core.worker.chats.surroundings import THOUGHTS, Message
+from fitune.core.worker.chats.template import ChatTemplate
 
 UNOPENED = r"(?=(?:(?!<think>).)*?^</think>)"
 THOUGHT_BLOCK = re.compile(rf"\s*(?:<think>|{UNOPENED})(.*?)</think>\s*", re.DOTALL | re.MULTILINE)

@@ -6,13 +6,15 @@ from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from fitune.core.worker.chats.answers import Refusal, RenderedAnswer, refuse_hidden, render_answer
+from fitune.core.worker.chats.answers import Refusal, RenderedAnswer, leaves_words_out, refuse_hidden, render_answer
 from fitune.core.worker.chats.messages import Form, forms
-from fitune.core.worker.chats.template import ChatTemplate, Message, common_start
+from fitune.core.worker.chats.surroundings import Message, common_start
+from fitune.core.worker.chats.template import ChatTemplate
 
-Note = Literal["system_moved", "tools_hidden", "no_thoughts"]
+Note = Literal["system_moved", "tools_hidden", "words_hidden", "no_thoughts"]
 """What a user must know of a row: its system prompt stands in the first question; the template does not list the
-functions that may be called; a model that thinks learns an answer without thoughts."""
+functions that may be called, or leaves out the words before a call; a model that thinks learns an answer without
+thoughts."""
 Cut = tuple[int, int, bool]
 """A half-open range of a text, and whether it is trained."""
 
@@ -102,6 +104,8 @@ def _rows_of(messages: list[Message], form: Form, tools: Any, template: ChatTemp
     notes: set[Note] = {"system_moved"} if form.system_in_question else set()
     if tools and last.prompt == template.prompt(chat[: last.turn], None, last.no_thoughts):
         notes.add("tools_hidden")
+    if any(leaves_words_out(chat[each.turn], each.text) for each in answers):
+        notes.add("words_hidden")
     return _joined(answers, chat, notes, template, whole and learned == turns)
 
 

@@ -4,35 +4,38 @@ These files, tokenized.py and render.py are copied into one of a hand-off: their
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import takewhile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from jinja2 import Environment, meta
 from jinja2.exceptions import TemplateError
 
-Message = dict[str, Any]
+from fitune.core.worker.chats.surroundings import (
+    ANSWERED,
+    ASKED,
+    OPEN_TAG,
+    QUESTION,
+    THOUGHT,
+    THOUGHTFUL,
+    Message,
+    Surroundings,
+    surroundings_of,
+)
+
 Options = Mapping[str, Any]
 Thinking = Literal["auto", "keep", "off"]
 SWITCHES = ("enable_thinking", "thinking")
 """Options by which chat templates let a model think or not: Qwen, GLM, Nemotron and Gemma; DeepSeek and Granite."""
 THINKS = {"enable_thinking": True, "thinking": True, "reasoning_effort": "high"}
 """Options with which they let it think, where they do not by themselves."""
-THOUGHTS = ("reasoning_content", "thinking", "reasoning")
-"""Keys where chat templates look for the thoughts of an answer: most of them; gpt-oss and LFM; newer ones."""
 REPAIR = "Choose another model, or repair its chat_template.jinja (or chat_template in tokenizer_config.json)."
 GIVEN = {"messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now", "bos_token"}
 """What a program gives to a chat template, beside options."""
-ASKED, ANSWERED, THOUGHT = "SAID BY THE USER", "SAID BY THE MODEL", "THOUGHT BY THE MODEL"
-QUESTION, ANSWER = {"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}
-THOUGHTFUL = {**ANSWER, **dict.fromkeys(THOUGHTS, THOUGHT)}
-OPEN_TAG = re.compile(r"<([\w:]*think[\w:]*)>\s*$")
-"""The end of a prompt that begins the thoughts: the model goes on with them."""
 NO_THOUGHTS = re.compile(r"<([\w:]*think[\w:]*)>\s*</\1>\s*")
 """Thoughts of no words."""
-PART_OF_MARK = re.compile(r"(<[^<>\s]*|\[[^\[\]\s]*)\Z")
-"""The beginning of a mark at the end of a text: `<|START_` of <|START_THINKING|>, or `[/` of [/INST]."""
+CLOSES = re.compile(r"\s*</[\w:]*think[\w:]*>")
+"""The end of thoughts at the beginning of a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +46,6 @@ class PromptOptions:
     """data.thinking"""
     template_options: Options = field(default_factory=dict)
     """data.template_options"""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a chat template writes around an answer without thoughts."""
-
-    opening: str = ""
-    """The end of the prompt that is not repeated once the answer is there: `<think>\\n` of DeepSeek-R1."""
-    closing: str = ""
-    """What a model writes behind its thoughts, where `opening` begins them: `\\n</think>\\n\\n`."""
-    lead: str = ""
-    """The text between the prompt and the answer: `<think>\\n\\n</think>\\n\\n` of Qwen3."""
-    next_prompt: str = ""
-    """The prompt behind the answer, of a template that always ends with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +79,9 @@ class ChatTemplate:
     def makes_think(self) -> bool:
         """True if a model that is asked in the usual way thinks before it answers."""
         lead = self.usual.lead
-        return bool(self.switch or self.usual.closing or (lead.strip() and self.shows_thoughts) or self.writes_none)
+        hides_what_is_opened = CLOSES.match(lead)  # Kimi K2.5
+        opens = self.switch or self.usual.closing or hides_what_is_opened or self.writes_none
+        return bool(opens or (lead.strip() and self.shows_thoughts))
 
     @property
     def writes_none(self) -> bool:
@@ -113,13 +104,20 @@ class ChatTemplate:
         return "</think>" in source_of(self.tokenizer)
 
     def thinks_with(self, name: str) -> bool:
-        """True if this option of THINKS changes the prompt to one behind which thoughts are shown."""
-        options = {**self.options.template_options, name: THINKS[name]}
-        prompt, text = (
-            applied(self.tokenizer, chat, options, None, asks, self.in_parts)
-            for chat, asks in (([QUESTION], True), ([QUESTION, THOUGHTFUL], False))
-        )
-        return THOUGHT in text and prompt != self.prompt([QUESTION], None)
+        """True if this option of THINKS makes a prompt that opens thoughts, or behind which they are shown."""
+        usual, options = self.prompt([QUESTION], None), {**self.options.template_options, name: THINKS[name]}
+        other = replace(self, options=replace(self.options, template_options=options))
+        try:
+            prompt, text = other.prompt([QUESTION], None), other.text([QUESTION, THOUGHTFUL], None)
+        except TemplateError:  # Qwen3.8 has other words for it
+            return False
+        opens = OPEN_TAG.search(prompt) and not OPEN_TAG.search(usual)
+        return prompt != usual and bool(opens or THOUGHT in text)
+
+    @property
+    def asks(self) -> bool:
+        """True if the prompt behind a question is more than the question."""
+        return self.prompt([QUESTION], None) != self.text([QUESTION], None)
 
     def ends_itself(self, text: str) -> bool:
         """True if a text ends with a mark at which programs stop generating."""
@@ -157,9 +155,9 @@ def read(tokenizer: Any, options: PromptOptions) -> ChatTemplate:
     special = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
     marks = tuple(special | {tokenizer.eos_token} - {None})
     eos = tokenizer.eos_token or ""
-    usual = _surroundings(lambda messages, asks: tried(messages, asks, in_parts), marks, eos)
+    usual = surroundings_of(lambda messages, asks: tried(messages, asks, in_parts), marks, eos)
     off = {switch: False} if switch else {}
-    switched = _surroundings(lambda messages, asks: tried(messages, asks, in_parts, **off), marks, eos)
+    switched = surroundings_of(lambda messages, asks: tried(messages, asks, in_parts, **off), marks, eos)
     return ChatTemplate(
         tokenizer=tokenizer,
         options=options,
@@ -223,70 +221,9 @@ def source_of(tokenizer: Any) -> str:
     return template if isinstance(template, str) else "\n".join(template.values())
 
 
-def _surroundings(tried: Callable[[Sequence[Message], bool], str], marks: Sequence[str], eos: str) -> Surroundings:
-    """What stands around an answer, found with example chats.
-
-    tried: renders one; empty if the template refuses it. marks: the special tokens, and eos the one that ends a text.
-    """
-    prompt, answered = tried([QUESTION], True), tried([QUESTION, ANSWER], False)
-    asked, shown = prompt.rpartition(ASKED)[2], answered.rpartition(ASKED)[2]
-    before, found, behind = shown.partition(ANSWERED)
-    if not found:
-        return Surroundings()
-    if asked in before:
-        lead = before[before.rindex(asked) + len(asked) :]
-        left_open = None if lead.strip() else OPEN_TAG.search(asked)  # the answer follows, as if it were thoughts
-        opening = left_open[0] if left_open else ""
-    else:
-        shared = len(_whole_start(asked, before))
-        opening, lead = asked[shared:], before[shared:]
-        lead = "" if opening and _is_there(lead, asked) else lead
-    next_prompt = ""
-    if tried([QUESTION], False) == prompt:
-        again = tried([QUESTION, ANSWER, QUESTION], False).rpartition(ANSWERED)[2]
-        end = _whole_start(behind, again)
-        stops = [eos] if eos and eos in end else marks
-        ends = [place + len(mark) for mark in stops if (place := end.find(mark)) >= 0]
-        rest = behind[min(ends, default=len(end)) :].lstrip()
-        next_prompt = rest if not ends or asked.rstrip().endswith(rest.rstrip()) else ""  # Llama Guard asks otherwise
-    closing = _closing(opening, tried([QUESTION, THOUGHTFUL], False)).removesuffix(lead)
-    return Surroundings(opening, closing, lead, next_prompt)
-
-
-def _is_there(lead: str, asked: str) -> bool:
-    """True if the end of a prompt stands for the text before an answer: the same but for blanks, or other words, which
-    a model must not write again. Marks that the prompt lacks are the model's to write."""
-    bare = "".join(lead.split())
-    return "".join(asked.split()).endswith(bare) or not re.search(r"[<\[]", bare)
-
-
-def common_start(one: str, other: str) -> str:
-    """The common beginning of two texts."""
-    return one[: sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))]
-
-
-def _whole_start(one: str, other: str) -> str:
-    """The common beginning of two texts, without a part of a word or of a mark at its end."""
-    common = common_start(one, other)
-    cuts_a_word = any(rest[:1].isalnum() for rest in (one[len(common) :], other[len(common) :]))
-    return PART_OF_MARK.sub("", re.sub(r"\w+\Z", "", common) if cuts_a_word else common)
-
-
 def _tags(thoughtful: str) -> tuple[str, str] | None:
     """The tags around the thoughts in an example chat: the last line before them, and the first behind them."""
     before, found, behind = thoughtful.rpartition(ASKED)[2].partition(THOUGHT)
     if not found:
         return None
     return before.rstrip().rpartition("\n")[2], behind.partition(ANSWERED)[0].strip().partition("\n")[0]
-
-
-def _closing(opening: str, thoughtful: str) -> str:
-    """The text behind thoughts that the end of a prompt begins; empty if it begins none.
-
-    thoughtful: an example chat with thoughts.
-    """
-    before, _, behind = thoughtful.partition(THOUGHT)
-    if opening.strip() and before.endswith(opening) and ANSWERED in behind:
-        return behind.partition(ANSWERED)[0]
-    tag = OPEN_TAG.search(opening)
-    return f"\n</{tag[1]}>\n\n" if tag else ""

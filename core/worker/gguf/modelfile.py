@@ -7,7 +7,8 @@ from typing import Any
 from jinja2.exceptions import TemplateError
 
 from fitune.core.worker.chats.rows import render_prompt
-from fitune.core.worker.chats.template import QUESTION, THOUGHT, THOUGHTFUL, ChatTemplate, PromptOptions, read
+from fitune.core.worker.chats.surroundings import QUESTION, THOUGHT, THOUGHTFUL
+from fitune.core.worker.chats.template import ChatTemplate, PromptOptions, read
 
 Turn = dict[str, str]
 ROLES = ("system", "user", "assistant")

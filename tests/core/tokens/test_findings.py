@@ -76,6 +76,7 @@ def test_a_text_of_the_template_is_told_as_it_is(recipe: Callable[..., Recipe]) 
         ({"thinking": "off"}, {"notes": {"no_thoughts": 2}}, [], ""),
         ({}, {"notes": {"system_moved": 3}}, ["system_moved"], "at the head of the first question"),
         ({}, {"notes": {"tools_hidden": 3}}, ["tools_hidden"], "3 rows offer tools"),
+        ({}, {"notes": {"words_hidden": 1}}, ["words_hidden"], "1 row has words before a call"),
         ({}, {"templates": ["default", "tool_use"]}, ["templates"], "rows with tools with tool_use"),
         ({"template_options": {"chat_template": "rag"}}, {"templates": ["default", "rag"]}, ["templates"], "with rag."),
     ],

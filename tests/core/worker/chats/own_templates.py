@@ -84,4 +84,13 @@ OWN: dict[str, str] = {
     ),
     "counts its turns": "{% for m in messages %}{{ '<|turn|>' + m.role + ' ' + (loop.revindex | string) + '\n' }}"
     "{{ m.content + '<|done|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|turn|>assistant 1\n' }}{% endif %}",
+    "thinks by default, and refuses an effort that it does not know": "{% if reasoning_effort | "
+    "default('most') not in ['most', 'least'] %}{{ raise_exception('no such effort') }}"
+    "{% endif %}"
+    + each(
+        HEAD + "{{ '<think>\n' + (m.reasoning_content or '') + '\n</think>\n\n' + m.content + '<|done|>\n' }}",
+    )
+    + "{% if add_generation_prompt %}{{ '<|turn|>assistant\n<think>\n' }}{% endif %}",
+    "asks at the end of every chat, and for more": EACH
+    + "{{ '<|turn|>assistant\n' }}{% if add_generation_prompt %}{{ '<|say|>' }}{% endif %}",
 }

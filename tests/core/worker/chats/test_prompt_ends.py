@@ -6,6 +6,7 @@ import pytest
 
 from fitune.core.worker.chats.stop_tokens import end_of_answer
 from fitune.core.worker.chats.template import PromptOptions, Thinking, read
+from fitune.core.worker.rows.render import RefusedRow, render
 from tests.core.worker.chat_models import CHATML, Kind, make
 from tests.core.worker.chats.test_odd_templates import ASKS, EACH, HEAD, MARKS, OPENS, TURN, refusal, says, shown
 from tests.core.worker.rows.test_render import ASK, CALL, ONE, TWO
@@ -75,6 +76,55 @@ def test_what_a_template_writes_behind_an_answer_only_at_the_end_is_no_part_of_i
     assert text.endswith("«So.<|im_end|>»\n\n")
 
 
+def test_the_mark_of_an_answer_is_the_one_before_the_words_of_the_next_question() -> None:
+    steps = "{% for m in messages %}{{ 'Source: ' + m.role + '\n\n ' + m.content + ' (step) ' }}{% endfor %}"
+    long, short = shown({"messages": TWO}, steps + "{{ 'Source: assistant\nTo: user\n\n ' }}")
+    assert long.endswith("Source: assistant\nTo: user\n\n «Yes. (step)<|im_end|>» ")
+    assert short == "Source: user\n\n Why? (step) Source: assistant\nTo: user\n\n «So. (step)<|im_end|>» "
+
+
+@pytest.mark.parametrize(
+    ("tail", "prompt"),
+    [
+        ("{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% else %}{{ '<|over|>' }}{% endif %}", ""),
+        ("{{ '<|im_start|>assistant\n' }}{% if add_generation_prompt %}{{ '<|say|>' }}{% endif %}", "<|say|>"),
+    ],
+)
+def test_what_stands_behind_every_chat_is_no_part_of_an_answer(tail: str, prompt: str) -> None:
+    says_so = answering("{{ '<|im_start|>assistant\n" + prompt + "' + m.content + '<|im_end|>\n' }}")
+    assert shown({"messages": ONE}, says_so + tail) == [f"{HEAD}{prompt}«So.<|im_end|>»\n"]
+
+
+def test_an_answer_behind_an_answer_is_refused_where_no_prompt_asks_for_it() -> None:
+    continued = "{% if add_generation_prompt and messages[-1].role != 'assistant' %}{{ '<|im_start|>assistant\n' }}"
+    row = {"messages": [*ONE, {"role": "assistant", "content": "And so."}]}
+    refused = refusal(row, EACH + continued + "{% endif %}")
+    assert "asks for no other one" in refused.why
+    assert refused.cure.startswith("Join messages")
+    assert shown(row, EACH + ASKS)[0].endswith("<|im_start|>assistant\n«And so.<|im_end|>»\n")
+
+
+SHOWS_NONE = (
+    answering("{{ '<|im_start|>assistant\n<think></think>' + m.content + '<|im_end|>\n' }}")
+    + "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>' }}{% endif %}"
+)
+"""As Kimi K2.5: the prompt opens thoughts, and the history closes them at once, whatever the row has."""
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (says("So.", reasoning="Hm."), f"{HEAD}<think>«Hm.</think>So.<|im_end|>»\n"),
+        (says("<think>\nHm.\n</think>\n\nSo."), f"{HEAD}<think>«Hm.</think>So.<|im_end|>»\n"),
+        (says("So."), f"{HEAD}<think></think>«So.<|im_end|>»\n"),
+    ],
+)
+def test_thoughts_stand_behind_the_prompt_that_opens_them_where_the_history_drops_them(
+    row: dict[str, Any], expected: str
+) -> None:
+    assert shown(row, SHOWS_NONE) == [expected]
+
+
 CONTINUES = (
     "{% for m in messages %}{% if m.role == 'assistant' and loop.last and not m.tool_calls %}"
     "{{ '<|im_start|>assistant\n<think>\n' + m.content + '<|im_end|>\n' }}{% elif m.tool_calls %}"
@@ -141,6 +191,24 @@ def test_an_option_that_the_template_refuses_is_no_switch() -> None:
     template = f"{always}{{% endif %}}{OPENS}"
     assert read(make(template, MARKS), PromptOptions()).switch is None
     assert shown(says("So."), template) == [f"{HEAD}<think>\n\n</think>\n\n«So.<|im_end|>»\n"]
+
+
+def test_an_option_that_a_template_refuses_keeps_no_row_with_thoughts_out() -> None:
+    """Qwen3.8 calls its efforts otherwise than most."""
+    knows = "{% if reasoning_effort is defined and reasoning_effort == 'high' %}{{ raise_exception('no') }}{% endif %}"
+    thinks = "{% if reasoning_effort is defined %}{% endif %}" + OPENS
+    assert shown(says("So.", thinking="Hm."), knows + thinks) == [f"{HEAD}<think>\n«Hm.\n</think>\n\nSo.<|im_end|>»\n"]
+    refused = refusal(says("So.", thinking="Hm."), knows + EACH + ASKS)
+    assert "such as 'Hm'" in refused.why
+
+
+def test_thoughts_behind_a_prompt_that_ends_them_name_the_option_that_leaves_them_open() -> None:
+    """As QwQ in llama.cpp: the history shows no thoughts in any case."""
+    closes = OPENS.replace("<think>\n' }}", "<think>\n' }}{% if not enable_thinking %}{{ '</think>' }}{% endif %}")
+    row = says("So.", thinking="Hm.")
+    assert "{enable_thinking = true}" in refusal(row, closes).cure
+    (made,) = render([row], make(closes, MARKS), "answers", PromptOptions("auto", {"enable_thinking": True}))
+    assert not isinstance(made, RefusedRow)
 
 
 @pytest.mark.parametrize("content", ["is none", "== ''"])

@@ -386,6 +386,14 @@ def test_tools_that_a_template_does_not_list_are_told() -> None:
     assert [notes_of(row, coder) for coder in (hides, lists)] == [{"tools_hidden"}, set()]
 
 
+def test_words_before_a_call_that_a_template_does_not_write_are_told() -> None:
+    called = [{"function": {"name": "clock", "arguments": {}}}]
+    turns = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.tool_calls or m.content }}<|im_end|>\n{% endfor %}"
+    coder = make(turns + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}", KINDS["smollm2"])
+    rows = [{"messages": [ASK, {**ANSWER, "content": text, "tool_calls": called}]} for text in ("Let me see.", "")]
+    assert [notes_of(row, coder) for row in rows] == [{"words_hidden"}, set()]
+
+
 def notes_of(row: dict[str, Any], coder: Any) -> set[str]:
     (made,) = render([row], coder, "answers")
     assert not isinstance(made, RefusedRow)
