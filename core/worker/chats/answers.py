@@ -120,7 +120,10 @@ def _target(
         text = text.removesuffix(around.next_prompt)
     head = template.text([*asked, ANSWER], tools, no_thoughts).rpartition(ANSWERED)[0]
     head = head.removesuffix(around.lead)
-    heads = (head, head.removesuffix(around.opening)) if opened else (head,)  # Nemotron opens none before a call
+    if opened:
+        heads = (head, head.removesuffix(around.opening))  # Nemotron opens none before a call
+    else:
+        heads = (prompt.removesuffix(around.opening) + around.unwritten, head)
     begin = next((len(each) for each in heads if text.startswith(each)), None)
     if begin is None:
         _refuse_loss(answer, text, template)

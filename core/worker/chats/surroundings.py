@@ -28,6 +28,8 @@ class Surroundings:
     """What a model writes behind its thoughts, where `opening` begins them: `\\n</think>\\n\\n`."""
     lead: str = ""
     """The text between the prompt and the answer: `<think>\\n\\n</think>\\n\\n` of Qwen3."""
+    unwritten: str = ""
+    """The text before the answer for which the end of the prompt stands: a model must not write it."""
     next_prompt: str = ""
     """What stands at the end of a chat and is no part of the answer: the prompt of a template that always asks."""
 
@@ -42,6 +44,7 @@ def surroundings_of(tried: Callable[[Sequence[Message], bool], str], marks: Sequ
     before, found, behind = shown.partition(ANSWERED)
     if not found:
         return Surroundings()
+    unwritten = ""
     if asked in before:
         lead = before[before.rindex(asked) + len(asked) :]
         left_open = None if lead.strip() else OPEN_TAG.search(asked)  # the answer follows, as if it were thoughts
@@ -49,9 +52,9 @@ def surroundings_of(tried: Callable[[Sequence[Message], bool], str], marks: Sequ
     else:
         shared = len(_whole_start(asked, before))
         opening, lead = asked[shared:], before[shared:]
-        lead = "" if opening and _is_there(lead, asked) else lead
+        unwritten, lead = (lead, "") if opening and _is_there(lead, asked) else ("", lead)
     closing = _closing(opening, tried([QUESTION, THOUGHTFUL], False)).removesuffix(lead)
-    return Surroundings(opening, closing, lead, _next_prompt(tried, prompt, behind, marks, eos))
+    return Surroundings(opening, closing, lead, unwritten, _next_prompt(tried, prompt, behind, marks, eos))
 
 
 def _next_prompt(

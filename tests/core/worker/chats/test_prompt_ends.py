@@ -29,6 +29,17 @@ def answering(answer: str) -> str:
     )
 
 
+def test_what_a_call_lacks_before_it_and_an_answer_has_is_learned_with_the_answer() -> None:
+    """As Hunyuan A13B, which begins an answer by its name where functions may be called."""
+    begins = "{{ '<|im_start|>assistant\n' + (('' if m.tool_calls else 'Me: ') if tools else '') + m.content }}"
+    calls = "{% for c in m.tool_calls or [] %}{{ '<call>' + c.function.name }}{% endfor %}{{ '<|im_end|>\n' }}"
+    template = answering(begins + calls) + asking("<|im_start|>assistant\n<think>\n\n</think>\n")
+    row = {"messages": [ASK, {**CALL, "tool_calls": CALLED}, ASK, ONE[1]], "tools": CALLED}
+    long, short = shown(row, template)
+    assert short == f"{HEAD}<think>\n\n</think>\n«<call>clock<|im_end|>»\n"
+    assert long.endswith("<think>\n\n</think>\n«Me: So.<|im_end|>»\n")
+
+
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
