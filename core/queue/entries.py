@@ -6,6 +6,7 @@ time; who changes it holds a lock on another file meanwhile, and it appears whol
 
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from fitune.core import runs
 from fitune.core.at_end import End, OnEnd
 from fitune.core.errors import UserError
 from fitune.core.files import read_file, write_atomically
-from fitune.core.recipe import Recipe, parse
+from fitune.core.recipe import RUN_NAME, Recipe, parse
 from fitune.core.records import from_json
 from fitune.core.runs import Run
 
@@ -110,7 +111,12 @@ def read() -> Queue:
         raise UserError(f"{path} can't be read ({error}).", "Remove it to begin with an empty queue.") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path} is not the file of a queue.", "Remove it to begin with an empty queue.")
-    return from_json(Queue, raw)
+    queue = from_json(Queue, raw)
+    for number, entry in enumerate(queue.entries, 1):  # without a name its run's folder would be that of all runs
+        if not re.fullmatch(RUN_NAME, entry.name):
+            problem = f"{path}: entry {number} has no name that a run may have: {entry.name[:40]!r}."
+            raise UserError(problem, "Correct it there. Remove it to begin with an empty queue.")
+    return queue
 
 
 def edit(change: Callable[[Queue], Queue]) -> Queue:

@@ -115,9 +115,8 @@ class Runner:
             self.followed.add(entry.name)
         elif entry.name in self.followed and not run.path.exists():
             self.note_end(entry, "killed", "Its folder was moved or deleted while it was at work.")
-        elif not (run.path / "run.json").exists():  # the process before this one was killed as it made the run
-            shutil.rmtree(run.path, ignore_errors=True)
-            edit(lambda queue: queue.with_entry(replace(entry, began=None)))
+        elif not (run.path / "run.json").exists():
+            self.make_anew(entry)
         else:
             try:
                 found = end_of(run)
@@ -130,6 +129,16 @@ class Runner:
             except UserError as error:
                 if run.holder_pid() is None:  # else someone has resumed it at the same moment
                     self.note_end(entry, "failed", str(error))
+
+    def make_anew(self, entry: Entry) -> None:
+        """Let an entry wait again whose run was made in part, as the process before this one was killed meanwhile. What
+        holds more than that is a training that has lost its run.json: it stays."""
+        folder = entry.run.path
+        if all(path.name.startswith("run.json.") for path in folder.glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+            edit(lambda queue: queue.with_entry(replace(entry, began=None)))
+        else:
+            self.note_end(entry, "failed", f"{folder} has lost its run.json, without which nothing can go on from it.")
 
     def is_interrupted(self, entry: Entry, found: tuple[End, str] | None) -> bool:
         """True if the run of an entry was ended by no fault of its own, and goes on from its checkpoint.

@@ -193,12 +193,19 @@ def test_one_that_was_removed_or_whose_queue_was_stopped_does_not_begin() -> Non
     assert runs.all_runs(runs.home()) == []
 
 
-def test_a_run_folder_that_was_made_in_part_is_made_anew() -> None:
+@pytest.mark.parametrize(
+    ("held", "end"),
+    [([], "finished"), (["run.json.7-7.part"], "finished"), (["events.jsonl", "checkpoints"], "failed")],
+)
+def test_a_run_folder_that_was_made_in_part_is_made_anew_and_no_other(held: list[str], end: str) -> None:
     (entry,) = queue.add([recipe("a")], HOW)
     queue.edit(lambda before: replace(before, go_on=True, entries=(replace(entry, began=1.0),)))
     entry.run.path.mkdir(parents=True)
+    for name in held:
+        (entry.run.path / name).touch()
     Runner().work()
-    assert ends() == {"a": "finished"}
+    assert ends() == {"a": end}
+    assert end == "finished" or all((entry.run.path / name).exists() for name in held)
 
 
 # --- adding and changing ---------------------------------------------------------------------------------------------
@@ -256,6 +263,19 @@ def test_a_damaged_file_is_told_with_what_to_do(damage: str) -> None:
     (queue.folder() / "queue.json").write_text(damage)
     with pytest.raises(UserError, match="Remove it to begin with an empty queue"):
         queue.read()
+
+
+@pytest.mark.parametrize("name", [{}, {"name": 7}, {"name": ""}, {"name": ".."}, {"name": "a/b"}])
+def test_an_entry_without_a_name_is_told_and_no_folder_is_taken_for_its_run(name: dict[str, Any]) -> None:
+    precious = runs.create(recipe("precious"), runs.home())
+    queue.add([recipe("a")], HOW)
+    told = orjson.loads((queue.folder() / "queue.json").read_bytes())
+    told["entries"][0].pop("name")
+    told["entries"][0] |= {"began": 1.0, **name}
+    (queue.folder() / "queue.json").write_bytes(orjson.dumps(told))
+    with pytest.raises(UserError, match="entry 1 has no name that a run may have"):
+        Runner().look(queue.read())
+    assert precious.path.is_dir()
 
 
 def test_a_file_of_another_version_is_read_with_patience() -> None:
