@@ -4,6 +4,7 @@ It holds the lock of the queue while it lives, and keeps nothing to itself: afte
 queue.json and the run folders where it has to go on.
 """
 
+import fcntl
 import os
 import shutil
 import signal
@@ -44,13 +45,15 @@ def main() -> int:
         print("The queue is run by another process already.", file=sys.stderr)
         return 2
     threading.Thread(target=runs.keep_touching, args=(lock, path, lambda: os._exit(1)), daemon=True).start()
+    at_work = Runner()
     try:
-        Runner().work()
+        while True:
+            at_work.work()
+            if _has_left(lock, path):
+                return 0
     except BaseException:
         print(redact(traceback.format_exc()), file=sys.stderr, flush=True)
         return 1
-    runs.note_end(lock, path)
-    return 0
 
 
 class Runner:
@@ -99,7 +102,7 @@ class Runner:
         said = f"All of the queue has ended: {', '.join(f'{count} {end}' for end, count in ends.items())}."
         say(said)
         self.start_telling(queue.on_end, Notice("the queue", "done", said, folder()))
-        edit(lambda queue: replace(queue, on_end=None))
+        edit(lambda queue: queue if queue.go_on else replace(queue, on_end=None))
 
     def look(self, queue: Queue) -> None:
         """See what became of the entries at work, and begin those that may."""
@@ -219,6 +222,25 @@ class Runner:
         if on_end:
             self.telling.append(threading.Thread(target=tell, args=(on_end, notice)))
             self.telling[-1].start()
+
+
+def _has_left(lock: int, path: Path) -> bool:
+    """Give the lock of the queue back; False, with the lock kept, if the queue was started again meanwhile.
+
+    Both within an edit, as `start` notes first that the queue goes on, and then looks whether a process runs it: who
+    sees this one can rely on it.
+    """
+
+    def leave(queue: Queue) -> Queue:
+        if not queue.go_on:
+            runs.note_end(lock, path)
+            fcntl.lockf(lock, fcntl.LOCK_UN)
+        return queue
+
+    try:
+        return not edit(leave).go_on
+    except UserError:  # as in `run_open`, which waits for the repair
+        return False
 
 
 def _without_end(queue: Queue) -> Queue:

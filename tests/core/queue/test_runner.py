@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -320,6 +322,35 @@ def test_a_queue_that_is_started_again_while_an_end_is_told_is_run(
     queue.edit(lambda before: replace(before, go_on=True, on_end=OnEnd(command="true")))
     Runner().work()
     assert [entry.end for entry in queue.read().entries] == ["finished", "finished"]
+
+
+STARTED_AS_IT_ENDS = """
+from dataclasses import replace
+from fitune.core import queue
+from fitune.core.queue import runner
+
+class Looked(runner.Runner):
+    looks = 0
+    def work(self):
+        self.looks += 1
+        if self.looks < 3:  # `start` of another process, which finds this one at work
+            queue.edit(lambda before: replace(before, go_on=True))
+        else:
+            assert queue.read().go_on
+            queue.stop()
+
+runner.Runner = Looked
+print(runner.main())
+print(queue.runner_pid())
+"""
+
+
+def test_a_queue_that_is_started_as_its_process_ends_is_run() -> None:
+    queue.add([recipe("a")], HOW)
+    done = subprocess.run([sys.executable, "-c", STARTED_AS_IT_ENDS], capture_output=True, text=True, check=True)
+    assert (done.stdout.split(), done.stderr) == (["0", "None"], "")
+    assert queue.runner_pid() is None
+    assert not queue.read().go_on
 
 
 def test_a_run_whose_folder_goes_away_is_not_begun_again(worker: Callable[..., None]) -> None:
