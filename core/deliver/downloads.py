@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from fitune.core.errors import UserError
+from fitune.core.files import read_file
 from fitune.core.hub import call_hub
 from fitune.core.runs import Run
 
@@ -21,6 +22,7 @@ MODEL_FILES = [
     "tokenizer.model",
     "*.tiktoken",
 ]
+INDEX = "model.safetensors.index.json"
 SKIPPED_FILES = ["original/*", "onnx/*", "consolidated*"]
 TIMEOUT_S = 10.0
 
@@ -106,9 +108,26 @@ def _missing_bytes(model_id: str, files: list[Any]) -> int:
     return sum(file.size or 0 for file in missing)
 
 
+def indexed_files(folder: Path) -> set[str] | None:
+    """The names of the files that hold a model's weights, as its index has them; None without an index.
+
+    Raises UserError for an index that does not say them, as one that a full disk or a power cut has left empty.
+    """
+    index = folder / INDEX
+    try:
+        names = set(orjson.loads(read_file(index))["weight_map"].values())
+    except FileNotFoundError:
+        return None
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
+        names = {None}
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"{index} does not say which file holds which weights.", "Fetch the model again.")
+    return names
+
+
 def _has_weights(folder: Path) -> bool:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return (folder / "model.safetensors").is_file()
-    names = set(orjson.loads(index.read_bytes())["weight_map"].values())
-    return all((folder / name).is_file() for name in names)
+    try:
+        names = indexed_files(folder)
+    except UserError:  # it is fetched again
+        return False
+    return all((folder / name).is_file() for name in names or {"model.safetensors"})

@@ -5,14 +5,14 @@ from typing import Any
 
 import orjson
 
-from fitune.core.errors import BadInput, Problem
+from fitune.core.deliver import INDEX, indexed_files
+from fitune.core.errors import BadInput, Problem, UserError
 from fitune.core.files import read_file
 from fitune.core.memory.shapes import ORIGINAL_HINT, quantization_of
 from fitune.core.memory.shapes.known import refuse_impossible
 from fitune.core.runs.checkpoints import flaw_of_header, narrow_weight
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "*.tiktoken", "*.model")
-INDEX = "model.safetensors.index.json"
 FIX = "Fetch the model again, or put a whole copy of that file there."
 
 
@@ -61,12 +61,11 @@ def _config(path: Path) -> tuple[dict[str, Any] | None, list[Problem]]:
 
 def _of_index(folder: Path) -> list[Problem]:
     """Of the list of the files that hold the weights, where there are several."""
-    path = folder / INDEX
-    if not path.exists() or (folder / "model.safetensors").exists():
+    if (folder / "model.safetensors").exists():
         return []
     try:
-        names = set(orjson.loads(read_file(path))["weight_map"].values())
-        missing = sorted(name for name in names if not (folder / name).is_file())
-    except (OSError, AttributeError, KeyError, TypeError, ValueError):
-        return [Problem(str(path), "does not say which file holds which weights.", FIX)]
+        names = indexed_files(folder) or set()
+    except UserError:
+        return [Problem(str(folder / INDEX), "does not say which file holds which weights.", FIX)]
+    missing = sorted(name for name in names if not (folder / name).is_file())
     return [Problem(str(folder / name), "is missing.", FIX) for name in missing]

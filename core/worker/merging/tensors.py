@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 import torch
 
+from fitune.core.deliver import indexed_files
 from fitune.core.errors import UserError
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -98,11 +99,12 @@ def _wide_weights(tensors: dict[str, TensorLocation]) -> int:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a model's weights: those of its index, or all. Raises UserError if one is missing."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
+    """The files that hold a model's weights: those of its index, or all. Raises UserError if one is missing, or the
+    index damaged."""
+    names = indexed_files(folder)
+    if names is None:
         return sorted(folder.glob("*.safetensors"))
-    files = sorted({folder / name for name in orjson.loads(index.read_bytes())["weight_map"].values()})
+    files = sorted(folder / name for name in names)
     if missing := [file.name for file in files if not file.is_file()]:
         raise UserError(f"{folder} lacks {', '.join(missing[:3])}.", "Remove the folder and try again.")
     return files

@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, Reposit
 from fitune.core import runs
 from fitune.core.deliver import downloads
 from fitune.core.deliver.downloads import Download
+from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
 from fitune.core.runs import EventLog, Phase, Warned
 from fitune.core.runs.run import Run
@@ -28,6 +29,8 @@ FILES = {
     "original/consolidated.safetensors": 8_000_000_000,
     "README.md": 5_000,
 }
+DAMAGED = ("", "{}", "[3]", '{"weight_map": 1}', '{"weight_map": {"a": 3}}')
+"""Indexes as a full disk, a power cut or a hand has left them."""
 ALL = 700 + 5_000_000_000 + 3_000_000_000 + 9_000_000
 
 
@@ -89,6 +92,7 @@ def test_what_the_cache_holds_of_any_commit_is_not_fetched_again(cache: Path, hu
           "1": "", "2": ""}, 0),
         ({"config.json": "{}", "model.safetensors.index.json": json.dumps({"weight_map": {"a": "1", "b": "2"}}),
           "1": ""}, None),
+        *(({"config.json": "{}", "model.safetensors.index.json": damaged}, None) for damaged in DAMAGED),
     ],
 )  # fmt: skip
 def test_a_whole_model_on_disk_asks_nobody(
@@ -100,6 +104,14 @@ def test_a_whole_model_on_disk_asks_nobody(
     assert not hub
     downloads.download("owner/model")
     assert bool(hub) == (expected is None)
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_an_index_that_names_no_files_is_told(tmp_path: Path, damaged: str) -> None:
+    assert downloads.indexed_files(tmp_path) is None
+    (tmp_path / "model.safetensors.index.json").write_text(damaged)
+    with pytest.raises(UserError, match=r"index\.json does not say which file holds which weights"):
+        downloads.indexed_files(tmp_path)
 
 
 def test_a_folder_is_here(tmp_path: Path, hub: list[Any]) -> None:
