@@ -87,7 +87,7 @@ def fetch(found: Found, base: Path, report: Callable[[str], object]) -> Run:
     """Copy a run into `base`/runs, or bring an earlier copy of it up to date.
 
     report: gets the lines in which rsync tells how far it is. A first copy appears whole; one that was cut off goes on
-    the next time. Raises UserError if another run of that name is here, or if the copy fails.
+    the next time. Raises UserError if another run of that name is here, or if the copy fails or can't be written.
     """
     run = Run(base / "runs" / found.name)
     is_new = not run.path.exists()
@@ -95,13 +95,18 @@ def fetch(found: Found, base: Path, report: Callable[[str], object]) -> Run:
         _refuse_other(run, found)
     aside = base / "fetching" / found.name
     target = aside if is_new else run.path
-    for folder in (base, base / "runs", *((aside.parent, aside) if is_new else ())):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     source = f"{found.host}:{found.path}/"
-    _copy(_rsync(source, target) if found.has_rsync else ["scp", "-rpq", "--", f"{source}.", str(target)], report)
-    _make_private(target)
-    if is_new:
-        aside.rename(run.path)
+    command = _rsync(source, target) if found.has_rsync else ["scp", "-rpq", "--", f"{source}.", str(target)]
+    try:
+        for folder in (base, base / "runs", *((aside.parent, aside) if is_new else ())):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _copy(command, report)
+        _make_private(target)
+        if is_new:
+            aside.rename(run.path)
+    except OSError as error:
+        hint = "Free that place, or set FITUNE_HOME to a folder you can write to."
+        raise UserError(f"{error.filename or target} can't be written: {error.strerror}.", hint) from None
     return run
 
 

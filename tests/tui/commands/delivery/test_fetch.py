@@ -126,6 +126,14 @@ def test_a_copy_that_fails_is_told_and_leaves_no_half_of_a_run(
     assert not (fitune_home / "runs" / "run-b").exists()
 
 
+def test_a_place_that_can_not_be_written_is_told(fitune: Fitune, box: Path, fitune_home: Path) -> None:
+    fitune_home.mkdir()
+    (fitune_home / "fetching").touch()
+    status, out, err = fitune("fetch", "box")
+    assert (status, out) == (2, "")
+    assert "fetching can't be written: File exists. Free that place, or set FITUNE_HOME" in err.replace("\n", " ")
+
+
 def test_another_run_of_that_name_here_stays(fitune: Fitune, box: Path, fitune_home: Path) -> None:
     mine = make_run(fitune_home, "run-b", "oom", created=5.0)
     before = (mine / "events.jsonl").read_bytes()
