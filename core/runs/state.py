@@ -66,6 +66,10 @@ class Verdicts:
         return (self.preferred or self.score).word
 
 
+AFTER_TRAINING = ("save", "pairs", "score", "probe")
+"""The phases of a training that come behind its last step alone; it asks its questions before the first one, too."""
+
+
 @dataclass(slots=True)
 class RunState:
     """All that the events of a run say so far. They can't say if a worker is alive: see core/runs/lock.py."""
@@ -80,6 +84,8 @@ class RunState:
     """UTC seconds of the newest of these events."""
     phase: Phase = Phase(name="")  # noqa: RUF009 - it is frozen
     """The newest phase. A field that it leaves out keeps its value from the phases before."""
+    steps_are_done: bool = False
+    """True if the newest job has come to a phase behind the steps of a training."""
     step: Step | None = None
     """The newest step."""
     score: Score | None = None
@@ -143,8 +149,9 @@ class RunState:
 
     @property
     def is_past_training(self) -> bool:
-        """True if a training has taken its last step and saves or scores what came of it: a stop changes nothing."""
-        return self.job == "train" and self.phase.name in ("save", "pairs", "score", "probe")
+        """True if a training has taken its last step, and saves, asks or scores what came of it: a stop changes
+        nothing."""
+        return self.job == "train" and self.steps_are_done
 
     @property
     def total_steps(self) -> int | None:
@@ -159,6 +166,7 @@ class RunState:
             case Started() as started:
                 self.resumes += [] if started.resumed_from is None else [started.resumed_from]
                 self.job, self.started_t, self.phase = event.job, event.t, replace(self.phase, name="")
+                self.steps_are_done = False
                 self.ends.pop(event.job, None)
                 if event.job == "train":
                     self.score = self.forgot = self.preferred = None
@@ -166,6 +174,7 @@ class RunState:
                 self.preferred_elsewhere = None
             case Phase() as phase:
                 self.phase = _merged(self.phase, phase)
+                self.steps_are_done |= phase.name in AFTER_TRAINING
             case Step() as step:
                 self.step = step
                 self.loss.add(step.step, step.loss)

@@ -67,7 +67,7 @@ class Snapshot:
     @property
     def decides_keys(self) -> tuple[object, ...]:
         """What it depends on which keys do something."""
-        return self.status, self.checkpoint, self.has_chart
+        return self.status, self.checkpoint, self.has_chart, self.state.is_past_training
 
     @property
     def lists_phases(self) -> bool:

@@ -70,6 +70,24 @@ def test_a_new_job_does_not_show_the_phase_of_the_last() -> None:
 
 
 @pytest.mark.parametrize(
+    ("phases", "is_past"),
+    [
+        (("load", "sample"), False),
+        (("load", "sample", "train"), False),
+        (("load", "sample", "train", "save"), True),
+        (("load", "sample", "train", "save", "sample"), True),
+        (("load", "sample", "train", "save", "sample", "score"), True),
+    ],
+)
+def test_the_questions_behind_the_last_step_are_past_the_training(phases: tuple[str, ...], is_past: bool) -> None:
+    story = [("started", {}), *(("phase", {"name": name}) for name in phases)]
+    events = [event_of(seq, float(seq), "train", kind, **data) for seq, (kind, data) in enumerate(story, 1)]
+    state = fold(events)
+    assert state.is_past_training == is_past
+    assert not fold([event_of(9, 9.0, "train", "started")], state).is_past_training, "a resume takes steps again"
+
+
+@pytest.mark.parametrize(
     ("lock", "trains"),
     [(b'{"job":"train"}', True), (b'{"job":"push"}', False), (b'{"pid":1}', True), (b"", True), (b"[]", True)],
 )

@@ -246,6 +246,12 @@ async def test_stop_is_confirmed_and_writes_a_checkpoint(live: Path) -> None:
     assert worker.wait(60) == 0
 
 
+def test_the_keys_are_shown_anew_where_a_training_comes_behind_its_last_step() -> None:
+    before, behind = (Snapshot("running", RunState(steps_are_done=done)) for done in (False, True))
+    assert (actions.can_stop(before), actions.can_stop(behind)) == (True, False)
+    assert before.decides_keys != behind.decides_keys
+
+
 async def test_behind_its_last_step_a_training_offers_no_stop(live: Path) -> None:
     worker = start(live, "scored", "--rate", "500", "--then", "hang")
     async with watching(live, "scoring it beside the base model") as (app, pilot):
