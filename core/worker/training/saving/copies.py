@@ -3,6 +3,7 @@
 The copy is a run folder itself. Put back below runs/ on another machine, `fitune resume` goes on from it.
 """
 
+import os
 import sys
 import threading
 import time
@@ -80,8 +81,9 @@ class Copies:
         """True if a file of the run was removed while it was copied, and not the place of the copy."""
         if not isinstance(error, FileNotFoundError):
             return False
-        gone = error.filename or error.args[0]  # fsspec gives the path alone
-        return Path(str(gone)).is_relative_to(self.run.path)
+        gone = Path(str(error.filename or error.args[0]))  # fsspec gives the path alone
+        is_link = os.path.lexists(gone)  # to what is not there: it will not be there the next time either
+        return gone.is_relative_to(self.run.path) and not is_link
 
     def _copy(self) -> None:
         """Copy the newest checkpoint, then the files beside it, and remove the older checkpoints of the copy."""

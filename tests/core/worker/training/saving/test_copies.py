@@ -82,6 +82,18 @@ def test_a_disk_that_was_taken_out_is_told(make_run: Callable[..., Run], tmp_pat
     assert "No such file or directory" in told.message
 
 
+def test_a_link_to_nothing_in_the_run_is_told_and_not_tried_for_ever(
+    make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    from fitune.core.worker.training.saving.copies import Copies
+
+    run = make_run()
+    (run.path / "linked").symlink_to(tmp_path / "gone")
+    Copies(run, EventLog(run.events, "train"), str(tmp_path / "copy")).finish()
+    (told,) = data_of(run.events, Warned)
+    assert f"FileNotFoundError: {run.path}/linked. The training goes on" in told.message
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [("nowhere://bucket", "nowhere"), ("/proc/none", "/proc/none"), ("{runs}", "where the run itself lies")],
