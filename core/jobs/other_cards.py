@@ -7,7 +7,7 @@ from fitune.core.errors import UserError
 from fitune.core.forecast import budget_document, resolve
 from fitune.core.jobs.training import foresee, gpu_infos, refuse, with_decisions
 from fitune.core.machine import host
-from fitune.core.recipe import Recipe, parse
+from fitune.core.recipe import Recipe, changes_between, parse
 from fitune.core.recipe.load import with_overrides
 from fitune.core.records import from_json
 from fitune.core.runs import BudgetInfo, Run
@@ -46,11 +46,4 @@ def move(run: Run, recipe: Recipe, gpus: str) -> dict[str, object]:
         ranks=resolved.ranks,
     )
     runs.rewrite(run, info)
-    before, after = old.model_dump(mode="json"), resolved.recipe.model_dump(mode="json")
-    return {
-        f"{group}.{key}": value
-        for group, fields in after.items()
-        if isinstance(fields, dict)
-        for key, value in fields.items()
-        if value != before[group][key]
-    }
+    return changes_between(old, resolved.recipe)

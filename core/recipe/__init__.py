@@ -1,6 +1,6 @@
 """Recipes: their fields, loading and checking them, and the presets to start from."""
 
-from fitune.core.recipe.changes import changed, options, value_of, with_values
+from fitune.core.recipe.changes import changed, changes_between, options, value_of, with_values
 from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Deliver, Lora, Model, Recipe, Run, Train
 from fitune.core.recipe.kinds import (
@@ -38,6 +38,7 @@ __all__ = [
     "Run",
     "Train",
     "changed",
+    "changes_between",
     "changes_on_resume",
     "deadline",
     "find_contradictions",

@@ -23,6 +23,18 @@ def value_of(recipe: Recipe, name: str) -> Any:
     return getattr(getattr(recipe, group), key)
 
 
+def changes_between(before: Recipe, after: Recipe) -> dict[str, Any]:
+    """The fields in which two recipes differ, by `group.key`, with their values in the later one as JSON has them."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    return {
+        f"{group}.{key}": value
+        for group, fields in new.items()
+        if isinstance(fields, dict)
+        for key, value in fields.items()
+        if value != old[group][key]
+    }
+
+
 def options(changes: Mapping[str, Any]) -> str:
     """Changes as options of a command: `--set train.micro_batch=1`. An unset field has none."""
     values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in changes.items()}

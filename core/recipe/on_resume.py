@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fitune.core.errors import BadInput, Problem
+from fitune.core.recipe.changes import changes_between
 from fitune.core.recipe.fields import Recipe
 from fitune.core.recipe.load import parse, with_overrides
 
@@ -45,19 +46,12 @@ def changes_on_resume(recipe: Recipe, pairs: Sequence[str], has_checkpoint: bool
     if has_checkpoint:
         problems += _keep_batch(tree["train"], given, batch)
     try:
-        new = parse(tree, "recipe", overridden=frozenset(given)).model_dump(mode="json")
+        new = parse(tree, "recipe", overridden=frozenset(given))
     except BadInput as error:
         raise BadInput([*problems, *error.problems]) from None
     if problems:
         raise BadInput(problems)
-    old = recipe.model_dump(mode="json")
-    return {
-        f"{group}.{key}": value
-        for group, fields in new.items()
-        if isinstance(fields, dict)
-        for key, value in fields.items()
-        if value != old[group][key]
-    }
+    return changes_between(recipe, new)
 
 
 def may_change(name: str, has_checkpoint: bool = True) -> bool:
