@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from fitune.core.memory import Linear, Shape, mlp_params
 from fitune.core.recipe import Objective, Recipe
@@ -222,6 +223,7 @@ def _parked_bytes(shape: Shape, recipe: Recipe, tokens: float) -> float:
     return 2 * tokens * shape.hidden * (len(shape.layers) - 1) if parks else 0
 
 
+@lru_cache(maxsize=16)  # a search asks for the same card some hundred times
 def _card(gpu_name: str | None) -> tuple[float, float, float] | None:
     if not gpu_name or re.search(r"laptop|max-q|mobile|\bmig\b|-\d+[abcq]\b", gpu_name, re.IGNORECASE):
         return None
