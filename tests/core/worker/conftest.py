@@ -74,7 +74,8 @@ def biased_model(tokenizer: Any, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
-    """Makes a run of the tiny model on 40 sums; keyword arguments name groups of the recipe."""
+    """Makes a run of the tiny model on 40 sums; keyword arguments name groups of the recipe. It is not scored, which
+    takes as long as its few steps."""
     rows = [{"question": f"What is {n} plus {n + 1}?", "answer": f"It is {2 * n + 1}."} for n in range(40)]
     data = tmp_path / "sums.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -87,6 +88,7 @@ def make_run(tiny_model: Path, tmp_path: Path) -> Callable[..., Run]:
             "train": {
                 "backend": "trl", "checkpointing": "on", "optimizer": "adamw_torch", "lr": 1e-2,
                 "micro_batch": 2, "grad_accum": 2, "max_steps": 8, "eval_every": 3, "save_every": 3,
+                "score": "off",
             },
         }  # fmt: skip
         for group, fields in groups.items():

@@ -57,7 +57,7 @@ def test_texts_are_cut_in_a_training_and_said_to_be(make_run: Callable[..., Run]
     texts = tmp_path / "texts.jsonl"
     texts.write_text("".join(json.dumps({"text": f"{n} {TEXT}"}) + "\n" for n in range(12)))
     data = {"source": str(texts), "text_overlap": 16, "eval_fraction": 0.2, "format": "text"}
-    run = make_run(data=data, model={"max_seq_length": 64}, train={"max_steps": 3, "score": "off"})
+    run = make_run(data=data, model={"max_seq_length": 64}, train={"max_steps": 3})
     train_here(run)
     (told,) = (each for each in data_of(run.events, Warned) if each.kind == "texts")
     assert "texts became" in told.message

@@ -42,7 +42,7 @@ def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     def make(objective: Objective, **groups: dict[str, Any]) -> Run:
-        train = {"objective": objective, "beta": BETA, "score": "off", "max_steps": 8, **groups.pop("train", {})}
+        train = {"objective": objective, "beta": BETA, "max_steps": 8, **groups.pop("train", {})}
         source = {"source": str(data), **groups.pop("data", {})}
         return make_run(data=source, lora={"dropout": 0}, train=train, **groups)
 

@@ -67,7 +67,7 @@ def make_variant(make_run: Callable[..., Run]) -> Callable[..., Run]:
     """Makes a run of six steps, with a checkpoint at every third; keyword arguments name groups of the recipe."""
 
     def make(**groups: dict[str, Any]) -> Run:
-        steps = {"max_steps": 6, "save_every": 3, "scheduler": "constant", "score": "off", "patience": 0}
+        steps = {"max_steps": 6, "save_every": 3, "scheduler": "constant", "patience": 0}
         groups["train"] = {**steps, **groups.get("train", {})}
         groups["lora"] = {"dropout": 0, **groups.get("lora", {})}
         return make_run(**groups)
