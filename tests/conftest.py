@@ -32,21 +32,15 @@ from fitune.core.recipe.load import Recipe, parse  # noqa: E402
 # The shapes of the tests' own configs: to find one takes a process with torch.
 known.shipped().update(orjson.loads((Path(__file__).parent / "core" / "memory" / "shapes.json").read_bytes()))
 
-_WORKER = Path(__file__).parent / "core" / "worker"
-
 # A shell starts what it runs in the background with Ctrl+C ignored, and nohup with a hang-up; what the tests start
 # would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all tests that import torch, as that takes half a minute; the others share the other files."""
+def pytest_collection_modifyitems() -> None:
+    """Nothing imports torch before a test needs it, which takes half a minute."""
     assert "torch" not in sys.modules, "a module of tests imports torch where it is collected: in each process"
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group("torch" if _WORKER in item.path.parents else str(item.path)))
 
 
 def pytest_unconfigure() -> None:

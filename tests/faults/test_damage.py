@@ -12,7 +12,7 @@ import pytest
 from fitune.core.runs.run import Run
 from tests.faults.house import STEPS, House, losses
 
-pytestmark = [pytest.mark.extra, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.extra
 WEIGHTS = "adapter_model.safetensors"
 Act = Callable[[Run, House], object]
 

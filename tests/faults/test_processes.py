@@ -13,7 +13,7 @@ import pytest
 from tests.events import step_of
 from tests.faults.house import House, losses, wait_for
 
-pytestmark = [pytest.mark.extra, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.extra
 SLOW = "slow_passes(0.3)"
 
 

@@ -9,7 +9,7 @@ from fitune.core.runs import Step
 from tests.events import data_of, step_of
 from tests.faults.house import STEPS, House, losses, wait_for
 
-pytestmark = [pytest.mark.extra, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.extra
 IN_SEVENTH = "sys = __import__('sys'); sys.argv[1].endswith('night-7') and at_step(3, fail)"
 SLOW_FOURTH = "sys.argv[1].endswith('night-4') and slow_passes(0.3)"
 

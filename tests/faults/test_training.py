@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.house import STEPS, House, losses
 
-pytestmark = [pytest.mark.extra, pytest.mark.xdist_group("faults")]
+pytestmark = pytest.mark.extra
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,6 @@ def test_parameters_are_counted_exactly(name: str) -> None:
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_counts_are_those_of_transformers_own_classes(name: str) -> None:
     import torch

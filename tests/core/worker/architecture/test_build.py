@@ -32,7 +32,6 @@ ONE_HALF = {"is_encoder_decoder": False}
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize("model_type", KINDS)
 def test_parameters_and_adapter_are_exact(model_type: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from bench import sweep_types
@@ -43,7 +42,6 @@ def test_parameters_and_adapter_are_exact(model_type: str, monkeypatch: pytest.M
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize(
     ("model_type", "more", "said"),
     [("bert_of_nobody", {}, "does not know"), ("pi0", {}, "writes no text"),
@@ -59,7 +57,6 @@ def test_what_is_no_language_model_is_told_in_a_sentence(model_type: str, more: 
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -81,7 +78,6 @@ def test_what_transformers_complains_of_is_told_with_the_part_of_the_config(chan
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 def test_infinity_is_read_however_it_was_written() -> None:
     """Configs with Mamba hold [0.0, Infinity]; transformers 5 writes {"__float__": "Infinity"}."""
     config = {"model_type": "granitemoehybrid", **KINDS["granitemoehybrid"]}
@@ -94,7 +90,6 @@ def test_infinity_is_read_however_it_was_written() -> None:
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 def test_sizes_where_transformers_does_not_read_them_are_refused() -> None:
     """Muse Glimmer's first converter wrote none of its sizes into a text_config; Qwen2.5-VL's may stand there."""
     from fitune.core.worker.architecture.build import build
@@ -116,7 +111,6 @@ def test_a_missing_package_is_named_with_the_command_that_adds_it() -> None:
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 def test_what_mamba_multiplies_in_one_piece_is_counted() -> None:
     from fitune.core.worker.architecture.build import build
     from fitune.core.worker.architecture.describe import describe
@@ -144,7 +138,6 @@ def test_a_job_that_takes_too_much_ends_with_a_sentence(
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize(
     ("config", "trusted", "said"),
     [

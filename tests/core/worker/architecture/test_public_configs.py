@@ -18,7 +18,6 @@ COUNTED = {name: case for name, case in CASES.items() if "params" in case}
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize("name", COUNTED)
 def test_parameters_and_storage_are_those_of_the_model(name: str) -> None:
     from fitune.core.worker.architecture.build import build
@@ -33,7 +32,6 @@ def test_parameters_and_storage_are_those_of_the_model(name: str) -> None:
 
 
 @pytest.mark.train
-@pytest.mark.xdist_group("torch")
 @pytest.mark.parametrize("name", sorted(CASES.keys() - COUNTED.keys()))
 def test_what_transformers_can_not_build_is_told_in_a_sentence(name: str, tmp_path: Path) -> None:
     from fitune.core.memory.shapes import load

@@ -10,7 +10,7 @@ from fitune.core.errors import UserError
 from fitune.core.recipe.load import parse
 from fitune.core.worker.models import ModelFiles
 
-pytestmark = [pytest.mark.train, pytest.mark.xdist_group("torch")]
+pytestmark = pytest.mark.train
 
 SMALL = {"hidden_size": 64, "intermediate_size": 96, "vocab_size": 128, "num_hidden_layers": 2,
          "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}  # fmt: skip
