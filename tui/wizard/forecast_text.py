@@ -23,7 +23,7 @@ from fitune.core.memory import Budget, Shape, config_json, shapes
 from fitune.core.tokens import Workload, lengths_note
 from fitune.core.units import GIB
 from fitune.tui.text import count, gib, rate, tenths
-from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, origin, prepared, recipe, set_field
+from fitune.tui.wizard.draft import UNCHOSEN, Draft, Plan, origin, prepared, recipe, set_field, shown
 from fitune.tui.wizard.fields import all_fields, text_of
 from fitune.tui.wizard.memory.words import changes_text
 
@@ -242,6 +242,12 @@ def known_shape(model_id: str, revision: str | None) -> Shape | None:
     if revision is None and (model_id, None) not in _learned and model_id.lower() in config_json.shipped_configs():
         learn(model_id, None)  # kept: each key in the form asks twice
     return _learned.get((model_id, revision))
+
+
+def wanted_shape(draft: Draft) -> tuple[str, str | None] | None:
+    """Model and revision whose size isn't known yet; None if it is, or no model is named."""
+    model, revision = shown(draft, "model.id").strip(), shown(draft, "model.revision").strip() or None
+    return (model, revision) if model and known_shape(model, revision) is None else None
 
 
 def learn(model_id: str, revision: str | None) -> None:

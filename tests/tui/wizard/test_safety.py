@@ -319,7 +319,7 @@ async def test_a_model_whose_size_is_nowhere_is_told_in_the_panel(at_step: At, m
     def refuse(model: str, revision: str | None) -> None:
         raise UserError(f"{model} is not on the Hub.", "Check the spelling.")
 
-    monkeypatch.setattr("fitune.tui.wizard.screens.edit.learn", refuse)
+    monkeypatch.setattr("fitune.tui.wizard.screens.step.learn", refuse)
     app = at_step("edit", edits={"model.id": "no/such"})
     async with app.run_test(size=(80, 24)):
         panel = app.screen.query_one(BudgetPanel)

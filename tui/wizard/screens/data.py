@@ -68,6 +68,7 @@ class DataScreen(StepScreen):
 
     def on_mount(self) -> None:
         self.show_budget()
+        self.learn_shape()
         self.ask(())
         self.show()
         if self.draft.report is None:

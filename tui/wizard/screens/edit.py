@@ -12,13 +12,12 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
-from fitune.core.errors import UserError
 from fitune.tui.text import safe
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, chosen_fields, problems, reset_field, set_field, shown, with_known
 from fitune.tui.wizard.field_cost import field_cost
 from fitune.tui.wizard.fields import MAIN, Field, form_fields
-from fitune.tui.wizard.forecast_text import fitted, known_shape, learn
+from fitune.tui.wizard.forecast_text import fitted, wanted_shape
 from fitune.tui.wizard.screens.models import ModelsDialog
 from fitune.tui.wizard.screens.step import StepScreen
 from fitune.tui.wizard.settings.empty import meanings
@@ -29,15 +28,9 @@ from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.field_input import Changed
 from fitune.tui.wizard.widgets.filter_line import Filtered, FilterLine
 from fitune.tui.wizard.widgets.form import Form
+from fitune.tui.wizard.widgets.line_edit import inserted
 
 TYPING_PAUSE_S = 0.7
-
-
-@dataclass
-class Learned(Message):
-    """The shape of a model was found, or can't be for this reason."""
-
-    problem: str = ""
 
 
 @dataclass
@@ -68,6 +61,10 @@ class EditScreen(StepScreen):
         self.noted = draft.edits
         """The edits that `note` is about."""
         self.form = Form(draft, form_fields(self.folded, chosen_fields(draft)))
+        self.asked_from = self.form.field
+        """The field in hand when the filter was opened."""
+        self.path = ""
+        """What was typed for that field: no setting has a slash, so a second one shows that the first began a path."""
 
     def body(self) -> Iterable[Widget]:
         with Horizontal(id="sides"):
@@ -195,9 +192,14 @@ class EditScreen(StepScreen):
 
     def action_filter(self) -> None:
         """Look for a setting by a word, in all of them."""
+        self.asked_from = self.form.field
         self.query_one(FilterLine).open()
 
     def on_filtered(self, event: Filtered) -> None:
+        if "/" in event.words and self.asked_from.kind == "text":
+            self.path = f"/{event.words}"
+            self.query_one(FilterLine).close()
+            return
         fields = form_fields(folded=False)
         found = found_fields(event.words, fields)
         self.query_one(FilterLine).tell(len(found), len(fields))
@@ -212,6 +214,10 @@ class EditScreen(StepScreen):
     def on_filter_left(self) -> None:
         if self.form.display:
             self.form.focus()
+        if self.path:
+            self.form.enter(self.asked_from.name)
+            self.form.take(inserted(self.form.line, self.path))
+            self.path = ""
         self.refresh_bindings()
 
     def action_unfilter(self) -> None:
@@ -230,24 +236,9 @@ class EditScreen(StepScreen):
             self.show()
 
     def learn_shape(self) -> None:
-        """The typing has paused: find out the size of a model that is not known."""
+        """The typing has paused."""
         self.pause.pause()
-        if wanted := wanted_shape(self.draft):
-            self.show_budget(f"Asking for the size of {wanted[0]} ...")
-            self.fetch_shape(*wanted)
-
-    @work(thread=True, exclusive=True, group="shape")
-    def fetch_shape(self, model: str, revision: str | None) -> None:
-        try:
-            learn(model, revision)
-        except UserError as error:
-            self.post_message(Learned(str(error)))
-        else:
-            self.post_message(Learned())
-
-    def on_learned(self, event: Learned) -> None:
-        self.show_budget(event.problem)
-        self.explain()
+        super().learn_shape()
 
 
 def explanation(field: Field, value: str, cost: str) -> Content:
@@ -262,9 +253,3 @@ def explanation(field: Field, value: str, cost: str) -> Content:
         )
     told = Content.styled(f"{field.name}  ", "bold") + allowed + Content("\n") + safe(field.help, 600, True)
     return told + Content("\n") + safe(cost)
-
-
-def wanted_shape(draft: Draft) -> tuple[str, str | None] | None:
-    """Model and revision whose size isn't known yet; None if it is, or no model is named."""
-    model, revision = shown(draft, "model.id").strip(), shown(draft, "model.revision").strip() or None
-    return (model, revision) if model and known_shape(model, revision) is None else None

@@ -30,10 +30,10 @@ from fitune.tui.wizard.outside.lend import lend
 from fitune.tui.wizard.outside.race import ASKED, WORDS, outcome, raced
 from fitune.tui.wizard.review_text import command_line, faults, obstacles, push_words, write_recipe
 from fitune.tui.wizard.screens.data_reader import NotRead, Read, Rendered, read_rows, render_rows
-from fitune.tui.wizard.screens.step import StepScreen
+from fitune.tui.wizard.screens.step import Learned, StepScreen
 from fitune.tui.wizard.steps import Watch
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
-from fitune.tui.wizard.widgets.review_summary import summary
+from fitune.tui.wizard.widgets.review_summary import Start, summary
 
 
 @dataclass
@@ -66,15 +66,6 @@ class WeightsFound(Message):
     weights: Weights
 
 
-START, BLOCKED = "Start training", "Start is blocked: see ERROR above"
-
-
-class Start(Button):
-    """The button, with its key in the footer."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "press", "Start", key_display="enter")]
-
-
 class ReviewScreen(StepScreen):
     """One button."""
 
@@ -105,11 +96,12 @@ class ReviewScreen(StepScreen):
         yield BudgetPanel(self.forecast, brief=True)
         with Vertical(id="bottom"):
             yield Static(id="status", markup=False)
-            yield Start(START, compact=True)
+            yield Start()
 
     async def on_mount(self) -> None:
         """Find out what is missing: after last time's answers, or quick keys, no tokens are counted."""
         await self.refill()
+        self.learn_shape()
         if not problems(self.draft):
             self.find_weights(recipe(self.draft).model)
         if not self.draft.source or self.obstacles():
@@ -125,9 +117,7 @@ class ReviewScreen(StepScreen):
         self.show_budget()
         self.query_one("#told", Static).update(summary(self.draft, self.weights))
         wrong = self.obstacles()
-        button = self.query_one(Start)
-        button.set_class(bool(wrong), "-blocked")
-        button.label = BLOCKED if wrong else START
+        self.query_one(Start).block(bool(wrong))
         missing = self.weights.text if self.weights and self.weights.is_missing else ""
         later = f"Press w to write a recipe: {command_line()} then does the same."
         self.say("\n".join(f"ERROR {each}" for each in wrong) or missing or later)
@@ -173,6 +163,11 @@ class ReviewScreen(StepScreen):
     async def on_not_read(self, event: NotRead) -> None:
         self.unreadable = event.problem
         await self.refill()
+
+    async def on_learned(self, _: Learned) -> None:
+        """The plan follows from the size, too; the rest is StepScreen's, whose handler is called as well."""
+        if prepared(self.draft):
+            self.plan()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """There is no way back from a run that is being started, and nothing to undo without a plan."""

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
@@ -20,12 +22,19 @@ from fitune.tui.widgets.footer import Keys
 from fitune.tui.widgets.views import with_status_words
 from fitune.tui.wizard import steps
 from fitune.tui.wizard.draft import Draft, save
-from fitune.tui.wizard.forecast_text import forecast_draft, ways_out, with_remedy
+from fitune.tui.wizard.forecast_text import forecast_draft, learn, wanted_shape, ways_out, with_remedy
 from fitune.tui.wizard.memory.panel_text import verdict
 from fitune.tui.wizard.memory.words import named
 from fitune.tui.wizard.steps import Answer, Back, Forward
 from fitune.tui.wizard.widgets.budget_panel import BudgetPanel
 from fitune.tui.wizard.widgets.step_header import StepHeader
+
+
+@dataclass
+class Learned(Message):
+    """The shape of a model was found, or can't be for this reason."""
+
+    problem: str = ""
 
 
 class StepScreen(Screen[None]):
@@ -113,6 +122,26 @@ class StepScreen(Screen[None]):
         self.query_one("#too-small", Static).update(self.too_small())
         if len(self.ways) != ways_before:
             self.refresh_bindings()
+
+    def learn_shape(self) -> None:
+        """Find out the size of a model that is not known: quick keys, or last time's answers, lead past its step."""
+        if wanted := wanted_shape(self.draft):
+            self.show_budget(f"Asking for the size of {wanted[0]} ...")
+            self.fetch_shape(*wanted)
+
+    @work(thread=True, exclusive=True, group="shape")
+    def fetch_shape(self, model: str, revision: str | None) -> None:
+        try:
+            learn(model, revision)
+        except UserError as error:
+            self.post_message(Learned(str(error)))
+        else:
+            self.post_message(Learned())
+
+    async def on_learned(self, event: Learned) -> None:
+        await self.refill()
+        if event.problem:
+            self.show_budget(event.problem)
 
     async def refill(self) -> None:
         """Show a draft that something else than typing has changed."""

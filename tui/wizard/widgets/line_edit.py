@@ -24,7 +24,7 @@ def edited(line: Line, key: str, character: str | None = None) -> Line | None:
             return Line(line.text)
         case "end" | "ctrl+e":
             return Line(line.text, len(line.text))
-        case "backspace" | "delete" | "ctrl+d" if line.selected:
+        case "backspace" | "delete" | "ctrl+d" | "ctrl+u" | "ctrl+k" | "ctrl+w" if line.selected:
             return Line("")
         case "backspace":
             return Line(before[:-1] + behind, max(0, line.cursor - 1))

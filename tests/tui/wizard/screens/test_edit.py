@@ -65,6 +65,18 @@ async def test_a_slash_within_a_text_is_a_slash(at_step: At) -> None:
         assert not isinstance(app.focused, FilterInput)
 
 
+async def test_a_path_that_begins_with_a_slash_is_for_the_field_in_hand(at_step: At) -> None:
+    app = at_step("edit")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press(*"/srv/tiny")
+        await pilot.pause()
+        assert app.step.draft.edits == {"model.id": "/srv/tiny"}
+        assert app.focused is form(app)
+        assert "Longest row" in app.shown()
+        assert not app.screen.query_one(FilterLine).display
+
+
 async def test_pages_move_the_field_in_hand_and_keep_it_in_sight(at_step: At) -> None:
     app = at_step("edit")
     async with app.run_test(size=(80, 24)) as pilot:

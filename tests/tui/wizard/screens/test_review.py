@@ -1,5 +1,6 @@
 """The review of answers that were taken up again: it has not been at the rows, so it reads them itself."""
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from fitune.core.data.dataset import inspect
 from fitune.core.data.split import eval_fraction, split
 from fitune.core.machine.host import Machine
+from fitune.core.memory.config_json import shipped_configs
 from fitune.core.recipe.load import parse
 from fitune.core.tokens.lengths import TokenStats
 from fitune.tui.wizard import review_text
@@ -27,6 +29,20 @@ async def test_check_15_a_review_that_is_taken_up_again_reads_the_rows_itself(at
         await settle(pilot)
         assert re.search(r"Time +about .*, from .* to .*: .* to start", app.shown())
         assert "rows.jsonl: 40 rows" in app.shown()
+
+
+@pytest.mark.parametrize(("step", "told"), [("data", "to spare"), ("review", "Plan ")])
+async def test_the_size_of_a_model_on_disk_is_asked_for_where_its_step_was_left_early(
+    at_step: At, tmp_path: Path, step: str, told: str
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(shipped_configs()["qwen/qwen3-8b"]))
+    app = at_step(step, edits={"data.source": "rows.jsonl", "model.id": str(folder)})
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await until(app, told)
+        assert "is not known yet" not in app.shown()
 
 
 async def test_check_35_its_keys_start_and_scroll(at_step: At) -> None:

@@ -24,6 +24,7 @@ TEXT = "one/two-three"
         (Line(TEXT, 13), "ctrl+d", Line(TEXT, 13)),
         (Line(TEXT, 0, True), "backspace", Line("")),
         (Line(TEXT, 0, True), "delete", Line("")),
+        (Line(TEXT, 0, True), "ctrl+u", Line("")),
         (Line(TEXT, 4), "ctrl+u", Line("two-three")),
         (Line(TEXT, 4), "ctrl+k", Line("one/", 4)),
         (Line(TEXT, 13), "ctrl+w", Line("one/two-", 8)),
