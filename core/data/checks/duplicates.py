@@ -2,6 +2,8 @@
 
 from array import array
 
+from fitune.core.data.values import Row
+
 MAX_KEPT = 1 << 21
 
 
@@ -45,3 +47,17 @@ class Duplicates:
         while len(self._hashes) > MAX_KEPT // 2:
             self._mask = self._mask * 2 + 1
             self._hashes = array("q", (each for each in self._hashes if not each & self._mask))
+
+
+def mark_of(row: Row) -> int:
+    """A hash of a canonical row's content, good within this process."""
+    messages = row.get("messages")
+    if "images" in row:
+        return hash(repr(row))
+    if messages is None:
+        return hash(tuple(row.values()))
+    if "rejected" in row or "label" in row:
+        return hash(repr(row))
+    if all(len(message) == 2 for message in messages):
+        return hash(tuple([message["content"] for message in messages]))
+    return hash(repr(messages))

@@ -111,6 +111,9 @@ ENTITY = re.compile(r"&(?:amp|quot|apos|lt|gt|nbsp|#\d{2,5}|#x[\da-fA-F]{2,4});"
 """A character as HTML writes it."""
 IN_LETTERS = re.compile(r";base64,[A-Za-z0-9+/]{100}")
 DOTS = ("...", "…")
+OF_LEARNED = {"refusal", "long_answer", "cut_off", "asking", "named", "nothing", "copied", "echoed", "tags", "unclosed",
+              "dotted"}  # fmt: skip
+"""What an answer that is rated bad may be like: the model learns not to answer so."""
 LONGEST_NOTHING = max(map(len, NOTHING))
 
 
@@ -157,7 +160,8 @@ def oddities(row: Row) -> list[str]:
         "empty_prompt": not is_text and not all(each.strip() for each in asked),
         "tools": "tools" in row or any("tool_calls" in each or each["role"] == "tool" for each in messages),
     }
-    return [kind for kind, is_so in tests.items() if is_so]
+    of_no_concern = OF_LEARNED if row.get("label") is False else ()
+    return [kind for kind, is_so in tests.items() if is_so and kind not in of_no_concern]
 
 
 def is_held_out(column: str, value: object) -> bool:

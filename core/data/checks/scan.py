@@ -13,7 +13,7 @@ from fitune.core.data.canonical import converter, is_said
 from fitune.core.data.chats.grouped import grouped
 from fitune.core.data.chats.speakers import turn_trouble
 from fitune.core.data.checks.batch import marker
-from fitune.core.data.checks.duplicates import Duplicates
+from fitune.core.data.checks.duplicates import Duplicates, mark_of
 from fitune.core.data.checks.languages import language_of
 from fitune.core.data.checks.oddities import is_held_out, oddities, rating
 from fitune.core.data.checks.similar import Similar
@@ -255,20 +255,6 @@ def _nothing(row: Row) -> list[Row]:
     return []
 
 
-def mark_of(row: Row) -> int:
-    """A hash of a canonical row's content, good within this process."""
-    messages = row.get("messages")
-    if "images" in row:
-        return hash(repr(row))
-    if messages is None:
-        return hash(tuple(row.values()))
-    if "rejected" in row or "label" in row:
-        return hash(repr(row))
-    if all(len(message) == 2 for message in messages):
-        return hash(tuple([message["content"] for message in messages]))
-    return hash(repr(messages))
-
-
 def _look_at_the_end(found: Scan, answer: str) -> None:
     """Keep one of the longest answers in mind if it ends within a sentence."""
     if len(answer) > found.longest:
@@ -289,6 +275,8 @@ def _look_closely(found: Scan, row: Row | Skip, made: list[Row], where: str) -> 
     for each in made:
         for kind in oddities(each):
             found.note(kind, where)
+        if each.get("label") is False:  # what these answers are like is not learned
+            continue
         answer = exchange_of(each)[1]
         if len(found.answers) < LABELS_KEPT:
             found.answers[answer[:LABEL_CHARS], hash(answer)] += 1

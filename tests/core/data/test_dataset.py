@@ -13,7 +13,7 @@ from fitune.core.data.canonical import converter
 from fitune.core.data.chats.speakers import ROLES, turn_trouble
 from fitune.core.data.checks import duplicates, scan
 from fitune.core.data.checks.batch import marker
-from fitune.core.data.checks.scan import mark_of
+from fitune.core.data.checks.duplicates import mark_of
 from fitune.core.data.checks.sentences import numbered
 from fitune.core.data.dataset import inspect, preview, rows
 from fitune.core.data.shapes.recognise import recognise

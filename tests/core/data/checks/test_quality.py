@@ -70,6 +70,19 @@ def test_keys_and_refusals_are_told(tmp_path: Path) -> None:
     assert {"refusal", "secret"} <= kinds(found)
 
 
+def test_what_a_bad_answer_is_like_is_not_held_against_it(tmp_path: Path) -> None:
+    bad, good = "I'm sorry, but I can't help.", [f"{ENGLISH} It has {n} piers." for n in range(30)]
+    rows = [{"prompt": f"{n}?", "completion": each, "label": True} for n, each in enumerate(good)]
+    rows += [{"prompt": f"{n}?", "completion": bad if n else f"hf_{'a' * 34}", "label": False} for n in range(30)]
+    path = tmp_path / "rated.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = inspect(Data(source=str(path)).read_as("rated"))
+    assert "secret" in kinds(found)
+    assert not {"refusal", "languages"} & kinds(found)
+    path.write_text("".join(json.dumps(row | {"label": True}) + "\n" for row in rows))
+    assert "refusal" in kinds(inspect(Data(source=str(path)).read_as("rated")))
+
+
 def test_labels_are_told_with_their_shares(tmp_path: Path) -> None:
     found = report(tmp_path, ["spam"] * 10 + ["ham"] * 30)
     assert found.labels == {"ham": 0.75, "spam": 0.25}
