@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fitune.core.intervals import checkpoint_s, most_in, times_in
-from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step
+from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step, model_name
 from fitune.tui.text import clean, count, duration
 from fitune.tui.watch.phases import COMPILES, JobPhase, with_loaded_share
 
@@ -29,6 +29,8 @@ SAVE_BYTES = 100_000_000
 """Bytes of a checkpoint whose event does not say them, as in runs without a budget: the adapter of a small model."""
 ADAPTER_S = 0.5
 """Seconds in which the adapter is saved at the end: 0.3 to 0.7 s there."""
+DETAIL_CHARS = 40
+"""Of what a phase is about, that its time has room beside it in 80 columns."""
 SILENT_AFTER_S = 15.0
 """A worker gives a sign of life each 5 s; after three missed ones there is a warning."""
 
@@ -211,7 +213,8 @@ class RunProgress:
 
     def _add_phase(self, phase: Phase, t: float) -> None:
         """Append a phase, or update the last one if it is the same."""
-        detail = clean(phase.kind or phase.branch or phase.repo or phase.model or "", 80)
+        about = phase.kind or phase.branch or phase.repo or phase.model or ""
+        detail = clean(about if len(about) <= DETAIL_CHARS else model_name(about), DETAIL_CHARS)
         if phase.name == "train" and phase.total_steps:
             detail = COMPILES if phase.compiles else f"step 0 of {count(phase.total_steps)}"
         file = clean(phase.file or "", 60)

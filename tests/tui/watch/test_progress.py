@@ -112,6 +112,13 @@ def test_a_phase_that_comes_again_goes_on_and_one_with_another_detail_is_new(tra
     assert [word for word, _ in phase_lines("export", now, time.time())] == ["OK", "now", "then"]
 
 
+def test_the_folder_of_a_model_leaves_room_for_the_times_of_all_phases() -> None:
+    progress = RunProgress()
+    model = f"/srv/{'very/' * 12}deep/models/mine-8b"
+    progress.apply(Event(seq=1, t=1020.0, job="train", data=Phase(name="load", model=model)))
+    assert phase_lines("train", progress.phases, 1030.0)[0] == ("now", f"{'loading the model (mine-8b)':<36}10 s")
+
+
 def test_the_phases_of_a_training_begin_with_its_worker_and_end_with_those_to_come(tmp_path: Path) -> None:
     run = Run(make_run(tmp_path))
     run.lock.write_text('{"pid":1,"job":"train","started":1000.0}')
