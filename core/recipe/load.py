@@ -56,6 +56,7 @@ __all__ = [
 
 
 QUOTED = 'Text goes in quotes: id = "Qwen/Qwen3-8B".'
+A_LIST = 'a list ([1, 2] or ["a", "b"])'
 TOML_HINTS = {
     " twice": "Put all keys of a group below one line with its name.",
     "[“”„‘’]": 'Write straight quotes: "".',
@@ -146,12 +147,13 @@ def parse(tree: Mapping[str, Any], source: str, text: str = "", overridden: froz
         # JSON mode turns lists into tuples and integers into floats where a field asks for them, and nothing else.
         recipe = Recipe.model_validate_json(json.dumps(tree, default=str), strict=True)
     except ValidationError as error:
-        by_key: dict[tuple[str, ...], list[Any]] = {}  # one error for each type that a field may have
+        by_key: dict[tuple[tuple[str, ...], bool], list[Any]] = {}  # one error for each type that a field may have
         for complaint in error.errors():
-            by_key.setdefault(tuple(str(part) for part in complaint["loc"][:2]), []).append(complaint)
-        if () in by_key:
-            raise BadInput([Problem(source, _unreadable(by_key[()][0]))]) from None
-        raise BadInput([_problem(path, complaint, location(path)) for path, complaint in by_key.items()]) from None
+            path = tuple(str(part) for part in complaint["loc"][:2])
+            by_key.setdefault((path, complaint["type"] == "extra_forbidden"), []).append(complaint)
+        if whole := by_key.get(((), False)):
+            raise BadInput([Problem(source, _unreadable(whole[0]))]) from None
+        raise BadInput([_problem(path, told, location(path)) for (path, _), told in by_key.items()]) from None
     if contradictions := find_contradictions(recipe):
         raise BadInput([Problem(location(tuple(p.where.split("."))), p.text, p.fix) for p in contradictions])
     return recipe
@@ -224,7 +226,10 @@ def _problem(path: tuple[str, ...], complaints: Sequence[Mapping[str, Any]], whe
         return Problem(where, f"is {value}, and this fitune reads version 1.", "Update fitune.")
     if path[0] in GROUPS and len(path) == 1:
         return Problem(where, f"should be a table, but it is {value}.", f"Write [{path[0]}] on a line of its own.")
-    expected = dict.fromkeys(complaint["msg"].partition(" should ")[2].removeprefix("be ") for complaint in complaints)
+    if any(complaint["type"] == "string_pattern_mismatch" for complaint in complaints):
+        return Problem(where, f"is not of the right form: {value}.", _help(path))
+    wanted = (complaint["msg"].partition(" should ")[2].removeprefix("be ") for complaint in complaints)
+    expected = dict.fromkeys(each.replace("a valid array", A_LIST) for each in wanted)
     verb = "be " if " should be " in complaints[0]["msg"] else ""
     values = dict.fromkeys(_short(complaint["input"]) for complaint in complaints if complaint["type"] == kind)
     return Problem(where, f"should {verb}{' or '.join(expected)}, but it is {', '.join(values)}.", _help(path))
@@ -240,7 +245,7 @@ def _unreadable(complaint: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, default=str)
+    text = json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -60,10 +60,11 @@ def refused(path: Path, *overrides: str) -> list[str]:
         ("[lora]\nlayers = [3, -1]", "recipe.toml:6: lora.layers: should be greater than or equal to 0, but it is -1."),
         ("[lora]\ndropout = 1", "recipe.toml:6: lora.dropout: should be less than 1, but it is 1."),
         ('[train]\noptimizer = "adam"', "recipe.toml:6: train.optimizer: should be 'adamw_8bit', 'paged_adamw_8bit'"),
-        ('[run]\nname = "../up"', "recipe.toml:6: run.name: should match pattern"),
+        ('[run]\nname = "Läufe 1"', 'run.name: is not of the right form: "Läufe 1". Its name: letters, digits'),
+        ('[run]\nname = "../up"', "recipe.toml:6: run.name: is not of the right form: \"../up\". Its name: letters"),
         ('[deliver]\ngguf = ["q1", "f16", "q9"]', 'recipe.toml:6: deliver.gguf: should be \'f16\', \'bf16\''),
         # one sentence for a field that may be of several kinds
-        ("[lora]\ntarget_modules = 5", "lora.target_modules: should be 'all-linear' or a valid array, but it is 5."),
+        ("[lora]\ntarget_modules = 5", "lora.target_modules: should be 'all-linear' or a list ([1, 2] or"),
         ('[train]\noffload_layers = "x"', "offload_layers: should be a valid integer or 'auto', but it is \"x\"."),
         # a group that is none, a file of the future
         ("lora = 3", "data.lora: is not a key of a recipe."),
@@ -253,6 +254,14 @@ def test_a_bad_set_is_named_as_such(write: Callable[[str], Path], pair: str, sai
 
 def test_all_bad_sets_are_told_at_once(write: Callable[[str], Path]) -> None:
     assert len(refused(write(GOOD), "a", "b", "lora.r=8")) == 2
+
+
+def test_a_wrong_value_and_an_unknown_key_within_one_field_are_both_told(write: Callable[[str], Path]) -> None:
+    found = refused(write(GOOD), 'data.sources=[{source = "a", weight = -1, form = "b"}]')
+    assert [each.partition(", but")[0].partition(" Several")[0] for each in found] == [
+        "--set data.sources: should be greater than 0",
+        "--set data.sources: has no key form.",
+    ]
 
 
 def test_an_exponent_and_its_decimal_are_the_same_number(write: Callable[[str], Path]) -> None:
