@@ -1,5 +1,6 @@
 """The entries of the queue as plain records, for a list: what has ended, what is at work, what waits."""
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,8 +73,12 @@ def in_short(entries: Sequence[EntryDocument]) -> str:
 
 def doing(entries: Sequence[EntryDocument]) -> str:
     """What a queue that somebody runs does now, as the end of a sentence."""
-    is_at_work = any(each.state == "at work" for each in entries)
-    return "is at work" if is_at_work else "waits until a card, or the processor, is free"
+    if any(each.state == "at work" for each in entries):
+        return "is at work"
+    times = [each.after or 0.0 for each in entries if each.ended is None]
+    if times and min(times) > time.time():
+        return f"waits until {clock(min(times))}"
+    return "waits until a card, or the processor, is free"
 
 
 def describe(queue: Queue) -> tuple[EntryDocument, ...]:

@@ -106,6 +106,22 @@ async def test_a_damaged_file_is_told(wizard: New, four: Path) -> None:
         await until(pilot, lambda: "Remove it to begin with an empty queue" in " ".join(app.shown().split()))
 
 
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [([None, 4e9], "a card, or the processor, is free"), ([5e9, 4e9], "2096-10-02"), ([1.0, 4e9], "a card, or")],
+)
+def test_a_queue_whose_entries_may_not_begin_yet_says_when(
+    four: Path, monkeypatch: pytest.MonkeyPatch, after: list[float | None], told: str
+) -> None:
+    monkeypatch.setattr(queue, "runner_pid", lambda: 4711)
+
+    def later(before: queue.Queue) -> queue.Queue:
+        return replace(before, entries=tuple(map(lambda each, at: replace(each, after=at), before.entries[2:], after)))
+
+    queue.edit(later)
+    assert progress(queue.read()).startswith(f"The queue waits until {told}")
+
+
 async def test_a_queue_that_waits_for_a_card_says_so(wizard: New, four: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queue, "runner_pid", lambda: 4711)
     assert progress(queue.read()).startswith("The queue waits until a card, or the processor, is free.")
