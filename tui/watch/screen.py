@@ -194,7 +194,7 @@ class WatchScreen(Screen[None]):
         self.line("title").say(screen_text.title(self.watched.name, snapshot.info))
         self.line("status").say(screen_text.status(snapshot, now_s))
         self.line("progress").say(screen_text.progress_bar(snapshot, self.size.width - 2, plain))
-        self.line("numbers").say(screen_text.numbers(snapshot, now_s))
+        self.line("numbers").say(screen_text.numbers(snapshot, now_s, self.size.width - 2))
         self.line("memory").say(screen_text.memory(snapshot, plain))
         self.line("card").say(screen_text.cards(self.samples) if snapshot.live else Content())
         self.set_class(bool(snapshot.info and snapshot.info.ranks > 1), "-several")

@@ -128,8 +128,8 @@ def progress_bar(snapshot: Snapshot, columns: int, plain: bool) -> Content:
     return bar(share, columns - 6, plain) + Content(f" {100 * share:3.0f} %")
 
 
-def numbers(snapshot: Snapshot, now_s: float) -> Content:
-    """The numbers of the newest step; of another job those of its newest phase."""
+def numbers(snapshot: Snapshot, now_s: float, columns: int) -> Content:
+    """The numbers of the newest step, as many as have room; of another job those of its newest phase."""
     if snapshot.job != "train":
         return Content(snapshot.phases[-1].numbers(now_s) if snapshot.phases and snapshot.live else "")
     step = snapshot.state.step
@@ -138,14 +138,16 @@ def numbers(snapshot: Snapshot, now_s: float) -> Content:
     state = snapshot.state
     held_out, margins, pairs = state.eval_loss.points, state.eval_margin.points, state.pair_accuracy.points
     return _pairs(
+        columns,
         ("loss", loss_text(step.loss)),
         ("held-out", number(held_out[-1][1]) if held_out else ""),
         ("margin", number(margins[-1][1], 2) if margins else ""),
         ("pairs", f"{pairs[-1][1]:.0%}" if pairs else ""),
-        ("lr", exponent(step.lr)),
+        ("lr", "" if margins else exponent(step.lr)),
         ("grad norm", "" if margins else number(step.grad_norm, 2)),
         ("", rate(step.tokens_per_s) if snapshot.live else ""),
         ("tokens", "" if snapshot.live or margins else count(step.seen_tokens)),
+        ("lr", exponent(step.lr) if margins else ""),  # behind what has room in 80 columns
     )
 
 
@@ -253,8 +255,10 @@ def _progress(snapshot: Snapshot) -> str:
     return text + (f"   epoch {step.epoch:.2f}" if step.epoch is not None else "")
 
 
-def _pairs(*pairs: tuple[str, str]) -> Content:
+def _pairs(columns: int, *pairs: tuple[str, str]) -> Content:
     texts = [_muted(f"{name} " if name else "") + Content(text) for name, text in pairs if text]
+    while len(texts) > 1 and Content("   ").join(texts).cell_length > columns:
+        texts.pop()
     return Content("   ").join(texts)
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import Eval, Event, EventLog, Failed, Sample, Started, Step
+from fitune.core.runs import Eval, Event, EventLog, Failed, RunState, Sample, Started, Step
 from fitune.tui.watch.event_text import event_line, sample_texts
 from fitune.tui.watch.progress import RunProgress
+from fitune.tui.watch.screen_text import Snapshot, numbers
 from tests.fake_worker import make_run
 from tests.tui.watch.test_screen import shown, watching
 
@@ -68,6 +69,20 @@ def test_where_answers_are_compared_a_line_tells_how_far_they_lie_apart() -> Non
     look = Eval(step=4, loss=0.61, chosen_reward=0.25, rejected_reward=-0.5)
     line = event_line(Event(1, 1.0, "train", look), RunProgress())
     assert line == "step 4  held-out loss 0.610  margin 0.75", "rated answers make no pairs"
+
+
+@pytest.mark.parametrize(
+    ("columns", "last"), [(110, "   1,480 tokens/s   lr 5e-5"), (78, "   1,480 tokens/s"), (45, "   margin 10.00")]
+)
+def test_of_the_numbers_of_a_step_those_at_the_end_go_where_there_is_no_room(columns: int, last: str) -> None:
+    state = RunState()
+    step = Step(step=4, loss=0.6493, lr=5e-5, tokens_per_s=1480, chosen_reward=0.25, rejected_reward=-0.5)
+    look = Eval(step=4, loss=0.652, chosen_reward=1.0, rejected_reward=-9.0, pair_accuracy=1.0)
+    state.apply(Event(1, 1.0, "train", step))
+    state.apply(Event(2, 2.0, "train", look))
+    line = numbers(Snapshot("running", state), 3.0, columns).plain
+    assert line.startswith("loss 0.649   held-out 0.652   margin 10.00")
+    assert line.endswith(last)
 
 
 async def test_the_screen_shows_the_held_out_margin_and_pairs(tmp_path: Path) -> None:
