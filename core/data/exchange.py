@@ -11,6 +11,7 @@ from fitune.core.data.shapes.shape import Shape
 from fitune.core.data.values import Row, Skip
 
 SHOWN_CHARS = 70
+CUT = "..."
 
 
 def exchange_of(row: Row, number: int = -1) -> tuple[str, str]:
@@ -90,4 +91,4 @@ def said_of(rows: list[Row], shape: Shape, chars: int = SHOWN_CHARS) -> str:
 
 def _short(text: str, chars: int) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= chars else f"{text[: chars - 3]}..."
+    return text if len(text) <= max(chars, len(CUT)) else f"{text[: max(0, chars - len(CUT))]}{CUT}"

@@ -11,7 +11,9 @@ import pytest
 from textual import events
 
 from fitune.core import jobs
+from fitune.core.data import dataset
 from fitune.core.errors import UserError
+from fitune.core.recipe.data_fields import Data
 from fitune.core.recipe.fields import Recipe
 from fitune.core.runs import EventLog, Phase, Started
 from fitune.core.runs.run import Run
@@ -605,3 +607,12 @@ async def test_images_for_a_model_that_reads_text_only_stop_the_step(at_step: At
         stopped = app.step.draft
         assert stopped.report is not None
         assert not stopped.report.can_train
+
+
+async def test_the_way_back_from_the_review_leads_to_plain_texts_that_were_read(at_step: At) -> None:
+    Path("texts.jsonl").write_text("".join(json.dumps({"text": f"Gulls rest here, {n} too."}) + "\n" for n in "abc"))
+    source = {"data.source": "texts.jsonl"}
+    app = at_step("data", edits=source, report=dataset.inspect(Data(source="texts.jsonl")))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await until(app, 'It learns to write "Gulls rest here, a too."')
