@@ -15,6 +15,9 @@ MAX_LENGTH = 1_048_576
 BARELY = 0.02
 """Share of trained tokens from which their loss by truncation is reported."""
 
+FIRST_WORD = 1
+"""Place of the first word of a text whose tokenizer writes a mark before it."""
+
 
 def findings(stats: TokenStats, recipe: Recipe) -> tuple[Finding, ...]:
     """Problems of training on these rows with model.max_seq_length; severity "stop": training is not possible."""
@@ -64,7 +67,15 @@ def _cut(stats: TokenStats, recipe: Recipe) -> Finding | None:
         return None
     text = numbered(f"{{n}} row[|s] [is|are] cut at {length} tokens: {share:.0%} of what there is to learn is lost.",
                     truncation.rows)  # fmt: skip
-    return _finding("cut", truncation.rows, "model.max_seq_length", text, _longer(stats, length))
+    fix = _longer(stats, length)
+    if _are_texts(stats, recipe) and recipe.data.text_overlap is None:
+        fix = f"data.text_overlap = {length // 8} makes several rows of each, and loses nothing. {fix}"
+    return _finding("cut", truncation.rows, "model.max_seq_length", text, fix)
+
+
+def _are_texts(stats: TokenStats, recipe: Recipe) -> bool:
+    """True for plain texts, which are learned from their first word on, or from that behind the mark of a begin."""
+    return recipe.data.loss_on == "answers" and max(stats.firsts, default=FIRST_WORD + 1) <= FIRST_WORD
 
 
 def _longer(stats: TokenStats, length: int) -> str:

@@ -46,6 +46,18 @@ def test_what_a_length_loses_is_said_worst_first(
 
 
 @pytest.mark.parametrize(
+    ("first", "data", "is_told"),
+    [(1, {}, True), (0, {}, True), (20, {}, False), (1, {"text_overlap": 8}, False), (1, {"loss_on": "all"}, False)],
+)
+def test_long_texts_can_become_several_rows(
+    recipe: Callable[..., Recipe], first: int, data: dict[str, Any], is_told: bool
+) -> None:
+    (told,) = findings(rows_of((50, first), (150, first)), recipe(model={"max_seq_length": 100}, data=data))
+    assert told.problem.fix.startswith("data.text_overlap = 12 makes several rows of each") == is_told
+    assert "model.max_seq_length = 256" in told.problem.fix
+
+
+@pytest.mark.parametrize(
     ("sizes", "length", "wanted"),
     [
         ([50] * 100, 32, 128),
