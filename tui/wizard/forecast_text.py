@@ -1,7 +1,9 @@
 """The forecast of a draft in words, for the panel beside each step: what it needs, or why nothing can be said yet."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import Literal
 
 from fitune.core import runs
@@ -41,6 +43,8 @@ class DraftForecast:
     """The card, or this machine: foreign text."""
     known: Forecast | None = None
     unknown_why: str = ""
+    needs_shape: bool = False
+    """Nothing is wrong, but the model has to be learned first."""
     wrong: Mapping[str, str] = field(default_factory=dict)
     """Field name -> why its value can't be had on this card: foreign text."""
 
@@ -122,7 +126,8 @@ def forecast_draft(draft: Draft) -> DraftForecast:
         resolved = resolve(asked, machine)
         name = resolved.gpu.name if resolved.gpu else "this machine"
         if shape is None:
-            return DraftForecast(name, unknown_why=f"The size of {asked.model.id} is not known yet.")
+            why = f"The size of {asked.model.id} is not known yet."
+            return DraftForecast(name, unknown_why=why, needs_shape=True)
         site = site_of(resolved, machine, runs.home(asked.run.home))
         return DraftForecast(name, forecast(shape, resolved.recipe, site, prepared(draft)))
     except BadInput as error:  # a contradiction with what this card can do
@@ -251,11 +256,15 @@ def wanted_shape(draft: Draft) -> tuple[str, str | None] | None:
 
 
 def learn(model_id: str, revision: str | None) -> None:
-    """Find out the shape of a model on disk or on the Hub. Slow: for a thread. Raises UserError."""
-    _learned[model_id, revision] = shapes.load(model_id, revision)
+    """Find out the shape of a model on disk or on the Hub. Slow: for a thread, which waits for another that does so
+    already. Raises UserError."""
+    with _learning[model_id, revision]:
+        if (model_id, revision) not in _learned:
+            _learned[model_id, revision] = shapes.load(model_id, revision)
 
 
 _learned: dict[tuple[str, str | None], Shape] = {}
+_learning: defaultdict[tuple[str, str | None], Lock] = defaultdict(Lock)
 
 
 def bounds(found: Budget) -> str:

@@ -315,13 +315,17 @@ async def test_the_command_palette_opens_and_knows_help(at_step: At) -> None:
         assert {"Help", "Theme", "Keys", "Quit"} <= names
 
 
-async def test_a_model_whose_size_is_nowhere_is_told_in_the_panel(at_step: At, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["edit", "data", "review"])
+async def test_a_model_whose_size_is_nowhere_is_told_in_the_panel(
+    at_step: At, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     def refuse(model: str, revision: str | None) -> None:
         raise UserError(f"{model} is not on the Hub.", "Check the spelling.")
 
     monkeypatch.setattr("fitune.tui.wizard.screens.step.learn", refuse)
-    app = at_step("edit", edits={"model.id": "no/such"})
-    async with app.run_test(size=(80, 24)):
+    app = at_step(step, edits={"model.id": "no/such", "data.source": "rows.jsonl"})
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
         panel = app.screen.query_one(BudgetPanel)
         for _ in range(1200):
             if "no/such is not on the Hub" in str(panel.render()):

@@ -34,6 +34,7 @@ from fitune.tui.wizard.widgets.step_header import StepHeader
 class Learned(Message):
     """The shape of a model was found, or can't be for this reason."""
 
+    sought: tuple[str, str | None]
     problem: str = ""
 
 
@@ -61,6 +62,9 @@ class StepScreen(Screen[None]):
         self.ways = ways_out(self.forecast)
         self.note = ""
         """What the search for the best plan has found, for the panel."""
+        self.sought: tuple[str, str | None] | None = None
+        """The model, with its revision, whose size was asked for, and what came of that, until it is known."""
+        self.sought_says = ""
 
     @property
     def step(self) -> steps.Step:
@@ -112,11 +116,11 @@ class StepScreen(Screen[None]):
     def action_back(self) -> None:
         self.leave_with(Back(self.draft))
 
-    def show_budget(self, unknown_why: str = "") -> None:
-        """Bring the panel up to date with the draft. unknown_why: the reason if its model's size can't be found out."""
+    def show_budget(self) -> None:
+        """Bring the panel up to date with the draft."""
         self.forecast, ways_before = forecast_draft(self.draft), len(self.ways)
-        if self.forecast.budget is None and unknown_why:
-            self.forecast = replace(self.forecast, unknown_why=unknown_why)
+        if self.forecast.needs_shape and wanted_shape(self.draft) == self.sought:
+            self.forecast = replace(self.forecast, unknown_why=self.sought_says)
         self.ways = ways_out(self.forecast)
         self.query_one(BudgetPanel).show(self.forecast, self.ways, self.note)
         self.query_one("#too-small", Static).update(self.too_small())
@@ -126,7 +130,8 @@ class StepScreen(Screen[None]):
     def learn_shape(self) -> None:
         """Find out the size of a model that is not known: quick keys, or last time's answers, lead past its step."""
         if wanted := wanted_shape(self.draft):
-            self.show_budget(f"Asking for the size of {wanted[0]} ...")
+            self.sought, self.sought_says = wanted, f"Asking for the size of {wanted[0]} ..."
+            self.show_budget()
             self.fetch_shape(*wanted)
 
     @work(thread=True, exclusive=True, group="shape")
@@ -134,14 +139,14 @@ class StepScreen(Screen[None]):
         try:
             learn(model, revision)
         except UserError as error:
-            self.post_message(Learned(str(error)))
+            self.post_message(Learned((model, revision), str(error)))
         else:
-            self.post_message(Learned())
+            self.post_message(Learned((model, revision)))
 
     async def on_learned(self, event: Learned) -> None:
+        if event.sought == self.sought:
+            self.sought_says = event.problem
         await self.refill()
-        if event.problem:
-            self.show_budget(event.problem)
 
     async def refill(self) -> None:
         """Show a draft that something else than typing has changed."""
