@@ -159,7 +159,7 @@ def _ask(host: str, script: str) -> str:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True)
     if done.returncode != 0:
         said = (done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
-        raise UserError(f"ssh {host} failed: {said}", f"Try it alone: ssh {host} true", ExitCode.FAILED)
+        raise UserError(f"ssh {host} failed: {said.rstrip('.')}.", f"Try it alone: ssh {host} true", ExitCode.FAILED)
     return done.stdout.decode(errors="replace")
 
 
@@ -178,7 +178,9 @@ def _copy(command: list[str], report: Callable[[str], object]) -> None:
     said = line.decode(errors="replace").strip() or last
     if process.wait() != 0:
         hint = "What was copied stays for the next try: the same command goes on with it."
-        raise UserError(f"{command[0]} failed with status {process.returncode}: {said}", hint, ExitCode.FAILED)
+        raise UserError(
+            f"{command[0]} failed with status {process.returncode}: {said.rstrip('.')}.", hint, ExitCode.FAILED
+        )
 
 
 def _require(tool: str) -> None:

@@ -102,6 +102,7 @@ def test_what_is_not_there_is_told_with_what_is(fitune: Fitune, box: Path, place
     assert (status in (1, 2), out) == (True, "")
     if not place.startswith("-"):
         assert said in err
+    assert "failed" not in err or err.endswith(". Try it alone: ssh nobox true\n")
     assert not OBEYED.search(err), ascii(err)
     assert "Traceback" not in err
 
@@ -122,6 +123,7 @@ def test_a_copy_that_fails_is_told_and_leaves_no_half_of_a_run(
     status, out, err = fitune("fetch", "box")
     assert (status, out) == (1, "")
     assert "scp failed with status 1: lost connection" in err
+    assert ". What was copied stays for the next try" in err
     assert not OBEYED.search(err), ascii(err)
     assert not (fitune_home / "runs" / "run-b").exists()
 
