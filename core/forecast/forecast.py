@@ -17,7 +17,7 @@ from fitune.core.forecast.pace import Pace, estimate_pace
 from fitune.core.forecast.resolve import resolve
 from fitune.core.forecast.site import Site, site_of
 from fitune.core.machine import Machine
-from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, in_ram, safe_bytes, shapes
+from fitune.core.memory import RUNTIME_CPU_BYTES, Budget, Shape, estimate, idle_choices, in_ram, safe_bytes, shapes
 from fitune.core.recipe import Recipe
 from fitune.core.tokens import TokenStats, Workload, cache, packing_note, with_packing_decided
 from fitune.core.units import GIB
@@ -69,10 +69,11 @@ class Forecast:
         return "tight" if self.shortages else "fits"
 
     @property
-    def packing_note(self) -> str:
-        """That rows are not packed though the recipe asks for it, and why, as a sentence; empty where that is not
-        so."""
-        return packing_note(self.recipe, self.shape)
+    def notes(self) -> tuple[str, ...]:
+        """What the recipe asks for and does not get, as sentences: rows that are not packed, and why; modules and
+        layers that the model does not have."""
+        unpacked = packing_note(self.recipe, self.shape)
+        return (*filter(None, [unpacked]), *idle_choices(self.shape, self.recipe))
 
     @property
     def learning_rate(self) -> LearningRate:

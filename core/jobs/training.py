@@ -126,15 +126,15 @@ def _refusals(recipe: Recipe, machine: Machine, anyway: bool) -> Iterator[Callab
 
 def with_decisions(resolved: Resolved, found: Forecast | None) -> Resolved:
     """The recipe with what the forecast decides: whether its model is split over the cards, and its learning rate; with
-    a note on each, and on rows that are not packed as it asks."""
+    a note on each, and on what it asks for and does not get."""
     made = decisions(resolved.recipe, found.decided) if found else {"run.shard": resolved.recipe.run.shard is True}
     recipe = changed(resolved.recipe, made)
     notes = resolved.notes
     if recipe.run.shard and resolved.recipe.run.shard is not True:
         said = ", ".join(f"{name} = {value}" for name, value in made.items())
         notes = (*notes, f"{said}: the model is split, as no card has room for the whole.")
-    if found and found.packing_note:
-        notes = (*notes, found.packing_note)
+    if found:
+        notes = (*notes, *found.notes)
     if recipe.train.lr == "auto":
         chosen = found.learning_rate if found else learning_rate(recipe, None, None)
         recipe = changed(recipe, {"train.lr": chosen.lr})

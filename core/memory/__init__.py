@@ -25,6 +25,7 @@ from fitune.core.memory.shapes import (
     is_named,
     refuse_beyond_places,
 )
+from fitune.core.memory.shapes.adapted import idle_choices
 from fitune.core.memory.shapes.widths import mlp_params
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Shape",
     "are_named_experts",
     "estimate",
+    "idle_choices",
     "in_ram",
     "is_named",
     "mlp_params",

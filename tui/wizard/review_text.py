@@ -244,8 +244,8 @@ def _where(draft: Draft, forecast: DraftForecast) -> list[Line]:
     except UserError as error:
         return [Line("On", str(error))]
     place = " and ".join(gpu.name for gpu in resolved.gpus) or "the processor (slow)"
-    unpacked = forecast.known.packing_note if forecast.known else ""
-    notes = [note.rstrip(".") for note in (*resolved.notes, unpacked) if note]
+    not_met = forecast.known.notes if forecast.known else ()
+    notes = [note.rstrip(".") for note in (*resolved.notes, *not_met)]
     adapted = [Line("Adapted", "; ".join(notes) + ".")] if notes else []
     on = Line("On", f"{place}. {resolved.backend_reason}")
     return [on, *_beside(draft, resolved), *_more_cards(draft, machine), *adapted]

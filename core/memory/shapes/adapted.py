@@ -58,3 +58,26 @@ def adapted_matrices(shape: Shape, recipe: Recipe, unsloth: bool) -> tuple[Adapt
     return tuple(
         Adapted(inputs, outputs, rank, times, experts) for (inputs, outputs, rank, experts), times in counts.items()
     )
+
+
+def idle_choices(shape: Shape, recipe: Recipe) -> tuple[str, ...]:
+    """What lora.target_modules and lora.layers name that the model does not have, as sentences: peft is silent as long
+    as another name fits."""
+    if recipe.trains_all:
+        return ()
+    lora, last = recipe.lora, len(shape.layers) - 1
+    names = () if lora.target_modules == "all-linear" else lora.target_modules
+    found = []
+    if absent := [name for name in names if not _has(shape, name)]:
+        found.append(f"lora.target_modules: the model has no {', '.join(absent)}; only the others are trained.")
+    if beyond := [str(index) for index in lora.layers or () if index > last]:
+        found.append(f"lora.layers: the model has layers 0 to {last}, and no {', '.join(beyond)}.")
+    return tuple(found)
+
+
+def _has(shape: Shape, name: str) -> bool:
+    """True if a matrix, routed experts or a table of words has this name."""
+    outside = (*(linear.path for linear in shape.outside), shape.embedding_path, "lm_head")
+    paths = (*(path for _, path, _ in shape.placed), *outside, *shape.reserved)
+    experts = (experts.path for layer in shape.kinds for experts in layer.routed)
+    return any(is_named(path, [name]) for path in paths) or any(are_named_experts(path, [name]) for path in experts)

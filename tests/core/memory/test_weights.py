@@ -9,6 +9,7 @@ import pytest
 
 from bench.score_budget import loss_chunks
 from fitune.core.errors import BadInput, UserError
+from fitune.core.memory import idle_choices
 from fitune.core.memory.budget import Card, estimate
 from fitune.core.memory.plan import make_plan
 from fitune.core.memory.shapes import load
@@ -52,6 +53,24 @@ def test_words_alone_are_told_where_they_are_trained() -> None:
     with pytest.raises(UserError, match="choose nothing") as caught:
         estimate(LLAMA_8B, alone, H100)
     assert "lora.modules_to_save" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "said"),
+    [
+        (None, {"lora__target_modules": ("q_proj", "v_projj")}, "lora.target_modules: the model has no v_projj;"),
+        (None, {"lora__layers": (3, 50, 60)}, "lora.layers: the model has layers 0 to 31, and no 50, 60."),
+        (None, {"lora__target_modules": ("layers.3.mlp.up_proj", "embed_tokens", "lm_head")}, ""),
+        (None, {"lora__target_modules": "all-linear", "lora__layers": (0, 31)}, ""),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", {"lora__target_modules": ("q_proj", "gate_proj", "up_proj")}, ""),
+    ],
+)
+def test_modules_and_layers_that_a_model_does_not_have_are_told(
+    model: str | None, changes: dict[str, Any], said: str
+) -> None:
+    found = " ".join(idle_choices(load(model) if model else LLAMA_8B, recipe(**changes)))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
 
 
 @pytest.mark.parametrize("length", [1024, 1025])

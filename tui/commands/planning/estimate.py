@@ -42,8 +42,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{clean(now.shape.name)} on {clean(named(now))}")
         print_forecast(now)
         print_workload(now)
-        if now.packing_note:
-            print(hanging(INDENT, f"WARN {clean(now.packing_note)}"))
+        for note in now.notes:
+            print(hanging(INDENT, f"WARN {clean(note)}"))
         named_sources = {each.source for each in recipe.data.all_sources()} - {presets.ROWS_TO_COME}
         for source in filter(is_missing, sorted(named_sources)):
             print(hanging(INDENT, f"WARN data.source: there is no file or folder {clean(source)}."))

@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         lengths = lengths_note(own.work, own.decided.data.packing is True)
         print(hanging("", f"{clean(own.shape.name)} on {clean(named(own))}; {lengths}"))
-        if own.packing_note:
-            print(hanging("WARN  ", clean(own.packing_note)))
+        for note in own.notes:
+            print(hanging("WARN  ", clean(note)))
         print_fit(result, own)
         print_whole(whole)
         print_cards(cards)

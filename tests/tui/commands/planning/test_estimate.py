@@ -104,6 +104,14 @@ def test_packed_rows_have_a_length_that_is_known(fitune: Fitune, recipe_file: st
 
 
 @pytest.mark.usefixtures("l4")
+@pytest.mark.parametrize("command", ["estimate", "fit"])
+def test_a_module_that_the_model_does_not_have_is_told(fitune: Fitune, recipe_file: str, command: str) -> None:
+    sets = ["--set", "model.id=Qwen/Qwen3-8B", "--set", 'lora.target_modules=["q_proj","v_projj"]']
+    said = " ".join(fitune(command, recipe_file, *sets)[1].split())
+    assert "WARN lora.target_modules: the model has no v_projj; only the others are trained." in said
+
+
+@pytest.mark.usefixtures("l4")
 @pytest.mark.parametrize(
     "model", ["Qwen/Qwen3.5-9B", "ibm-granite/granite-4.0-h-micro", "LiquidAI/LFM2.5-1.2B-Instruct"]
 )
