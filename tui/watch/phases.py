@@ -35,6 +35,8 @@ PHASES = {
 }
 COMPILES = "compiling for this model: some minutes the first time"
 """What the phase "train" does before its first step, where the model's code is compiled."""
+LOOKS = "first a look at the held-out rows"
+"""What it does before its first step otherwise, unless it goes on from a checkpoint."""
 ORDER = {
     "train": ("import", "load", "data", "prepare", "sample", "train"),
     "score": ("import", "data", "load", "score"),

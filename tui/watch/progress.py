@@ -11,7 +11,7 @@ from pathlib import Path
 from fitune.core.intervals import checkpoint_s, most_in, times_in
 from fitune.core.runs import Checkpoint, Eval, Event, Phase, Run, RunState, Sample, Started, Step, model_name
 from fitune.tui.text import clean, count, duration
-from fitune.tui.watch.phases import COMPILES, JobPhase, with_loaded_share
+from fitune.tui.watch.phases import COMPILES, LOOKS, JobPhase, with_loaded_share
 
 SURE_AFTER_STEPS = 20
 """Steps of this session after which the time left is told without "about"."""
@@ -207,6 +207,8 @@ class RunProgress:
                 self.phases, self.time_left = [], TimeLeft()
             case Phase(name="race"):  # each of its trainings counts its steps and tokens anew
                 self.time_left = TimeLeft()
+            case Eval() if self.phases and self.phases[-1].detail == LOOKS:
+                self.phases[-1] = replace(self.phases[-1], detail=self._first_step())
         self.time_left.apply(event)
         if isinstance(event.data, Phase):
             self._add_phase(event.data, event.t)
@@ -216,13 +218,17 @@ class RunProgress:
         about = phase.kind or phase.branch or phase.repo or phase.model or ""
         detail = clean(about if len(about) <= DETAIL_CHARS else model_name(about), DETAIL_CHARS)
         if phase.name == "train" and phase.total_steps:
-            detail = COMPILES if phase.compiles else f"step 0 of {count(phase.total_steps)}"
+            looks = phase.eval_tokens and not self.state.eval_loss.points
+            detail = COMPILES if phase.compiles else LOOKS if looks else self._first_step()
         file = clean(phase.file or "", 60)
         last = self.phases[-1] if self.phases else None
         if last and (last.name, last.detail) == (phase.name, detail):
             self.phases[-1] = replace(last, file=file, done_bytes=phase.done_bytes)
         else:
             self.phases.append(JobPhase(phase.name, t, detail, file, phase.done_bytes, phase.bytes))
+
+    def _first_step(self) -> str:
+        return f"step 0 of {count(self.total_steps or 0)}"
 
     @property
     def total_steps(self) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fitune.core.runs import Event, EventLog, Failed, Finished, Phase, Started
+from fitune.core.runs import Eval, Event, EventLog, Failed, Finished, Phase, Started
 from fitune.core.runs.run import Run
 from fitune.tui.deliver.proof_text import proofs, read, table
 from fitune.tui.watch.ending import ending
@@ -141,6 +141,20 @@ def test_the_phases_of_a_training_begin_with_its_worker_and_end_with_those_to_co
     ]
     run.lock.write_text('{"pid":1,"job":"merge","started":2000.0}')  # a merge that has written no event yet
     assert [(phase.name, phase.began_s) for phase in progress.current_phases(run, silent=True)] == [("import", 2000.0)]
+
+
+def test_the_look_before_the_first_step_is_told_where_there_is_one() -> None:
+    progress = RunProgress()
+
+    def now(t: float, data: Phase | Eval | Started) -> str:
+        progress.apply(Event(seq=1, t=t, job="train", data=data))
+        return phase_lines("train", progress.phases, t + 5)[-1][1]
+
+    begun = Phase(name="train", total_steps=9, eval_tokens=100)
+    assert now(1030.0, begun) == "training (first a look at the held-out rows)   5 s"
+    assert now(1040.0, Eval(step=0, loss=2.0, rows=4)) == "training (step 0 of 9)   15 s"
+    progress.apply(Event(seq=1, t=1050.0, job="train", data=Started(resumed_from=4)))
+    assert now(1060.0, begun) == "training (step 0 of 9)   5 s", "a training that goes on has looked before"
 
 
 def test_a_first_step_that_waits_for_compiled_code_says_so(tmp_path: Path) -> None:
