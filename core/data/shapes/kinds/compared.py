@@ -94,7 +94,7 @@ def _is_words(column: Column) -> bool:
 
 
 def _compared(where: str, hint: Mapping[str, str]) -> Shape:
-    text = "these are preference pairs (a better and a worse answer), and objective = sft learns from one answer."
+    text = "these are preference pairs (a better and a worse answer); training on good answers (sft) learns from one."
     fix = (
         'To learn from both, set train.objective = "dpo"; to learn the chosen answers only, data.columns = '
         f"{as_toml(hint)}."
