@@ -149,9 +149,9 @@ class RunState:
 
     @property
     def is_past_training(self) -> bool:
-        """True if a training has taken its last step, and saves, asks or scores what came of it: a stop changes
-        nothing."""
-        return self.job == "train" and self.steps_are_done
+        """True if a training that goes on has taken its last step, and saves, asks or scores what came of it: a stop
+        changes nothing."""
+        return self.job == "train" and self.end is None and self.steps_are_done
 
     @property
     def total_steps(self) -> int | None:

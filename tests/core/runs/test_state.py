@@ -85,6 +85,7 @@ def test_the_questions_behind_the_last_step_are_past_the_training(phases: tuple[
     state = fold(events)
     assert state.is_past_training == is_past
     assert not fold([event_of(9, 9.0, "train", "started")], state).is_past_training, "a resume takes steps again"
+    assert not fold([event_of(9, 9.0, "train", "finished")], fold(events)).is_past_training, "it is over"
 
 
 @pytest.mark.parametrize(
