@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fitune.core.memory.offload import offloads_checkpoints
 from fitune.core.memory.plan import MemoryPlan, Term, gib
-from fitune.core.memory.shapes import Layer
+from fitune.core.memory.shapes import Mixer
 from fitune.core.memory.shapes.layers import doubt, is_measured, part_bytes
 from fitune.core.memory.shapes.widths import Widths, widths_of
 
@@ -16,6 +16,7 @@ PER_LAYER_PROJECTION = "per_layer_model_projection"
 """The matrix that makes the inputs of all layers."""
 MASK_BYTES = 3
 WIDEST_SHARED_HEAD = 256
+"""Elements of a head up to which torch's attention lets heads of the queries share keys and values."""
 
 
 def activation_terms(plan: MemoryPlan) -> list[Term]:
@@ -150,9 +151,7 @@ def _general(plan: MemoryPlan) -> tuple[float, float]:
     hidden, widths = plan.shape.hidden, _widths(plan)
     kept, needed = [[part.of(each, hidden) for each in widths] for part in part_bytes(plan)]
     if plan.card and not plan.unsloth:
-        copied = [
-            2 * each.copied * _is_copied(plan, layer) for each, layer in zip(widths, plan.shape.layers, strict=True)
-        ]
+        copied = [2 * each.copied * _is_copied(plan, each) for each in widths]
         kept = [*map(sum, zip(kept, copied, (2 * _is_cut(plan) * each.uncut for each in widths), strict=True))]
         needed = [*map(sum, zip(needed, copied, strict=True))]
     if plan.checkpoints == "off":
@@ -188,12 +187,11 @@ def _widths(plan: MemoryPlan) -> list[Widths]:
     return [of_kinds[index] for index in plan.shape.order]
 
 
-def _is_copied(plan: MemoryPlan, layer: Layer) -> bool:
+def _is_copied(plan: MemoryPlan, each: Widths) -> bool:
     """True if trl copies keys and values for each head of the queries: torch's attention lets heads share them without
     a mask, and up to 256 elements wide (transformers integrations/sdpa_attention.py, use_gqa_in_sdpa). What torch
     allocated for 4,096 tokens of Command R7B is met within 2 MiB with it (families_h200_2026-11-30b.jsonl)."""
-    head = widths_of(layer, plan.shape.hidden).out / max(1, plan.shape.heads)
-    return _has_mask(plan, layer) or head > WIDEST_SHARED_HEAD
+    return _has_mask(plan, each.mixer) or each.out > WIDEST_SHARED_HEAD * plan.shape.heads
 
 
 def _is_cut(plan: MemoryPlan) -> bool:
@@ -203,10 +201,10 @@ def _is_cut(plan: MemoryPlan) -> bool:
     return plan.shape.positions is None
 
 
-def _has_mask(plan: MemoryPlan, layer: Layer) -> bool:
+def _has_mask(plan: MemoryPlan, mixer: Mixer) -> bool:
     """True if trl tells a layer by a mask which token sees which: where rows are padded to the longest or as long as
     the layer's window. Others are told to be causal."""
-    return plan.padded or (layer.mixer == "window" and plan.length >= (plan.shape.window or 0))
+    return plan.padded or (mixer == "window" and plan.length >= (plan.shape.window or 0))
 
 
 def mask_term(plan: MemoryPlan) -> Term:
@@ -215,7 +213,7 @@ def mask_term(plan: MemoryPlan) -> Term:
     window need one, and those padded to the longest; others are told to be causal. Derived: rows of 4,096 tokens of
     Olmo 3, Gemma 2 and 3 and Command R7B had allocated 0.1 GiB more than was said without it, and 0.05 GiB with it
     (families_h200_2026-11-30b.jsonl)."""
-    has_mask = any(_has_mask(plan, layer) for layer in plan.shape.kinds)
+    has_mask = any(_has_mask(plan, layer.mixer) for layer in plan.shape.kinds)
     needed = plan.card is not None and not plan.unsloth and has_mask
     amount = MASK_BYTES * plan.tokens * plan.length if needed else 0
     return Term("attention mask", amount, f"{MASK_BYTES} byte for each pair of a row's {plan.length:,} tokens")
